@@ -1,0 +1,1 @@
+"""Laws (NumPy) and twins (Numba) of every kernel: two backends with the same names and the same bits."""
