@@ -1,0 +1,24 @@
+"""The one way a twin is compiled: nogil, cached where a folder can be written, never fastmath, never parallel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` with Numba, without contraction of a*b + c and without the interpreter lock.
+
+    Notes
+    -----
+    `cache=True` raises where neither the package folder nor the user's cache folder can be written (a read-only
+    image): then the twin is compiled anew in each process, which is slower and not an error.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True)(function)
