@@ -56,3 +56,53 @@ def one_of(kernel: str, name: str, value: object, allowed: tuple) -> None:
     """Refuse a value outside a closed list."""
     if value not in allowed:
         raise ValueError(f"{kernel}: expected {name} in {allowed}, got {value!r}")
+
+
+def neuron(features: tuple[NDArray, ...], mean: NDArray, scale: NDArray, weights: NDArray, sigmoid: NDArray) -> None:
+    """Refuse features of unequal shapes, and parameters that do not fit their number."""
+    if not features:
+        raise ValueError("neuron: expected at least one feature, got none")
+    for codes in features:
+        volume("neuron", codes, np.uint16, np.int16)
+        same_shape("neuron", features[0], codes)
+    for name, array in (("mean", mean), ("scale", scale), ("weights", weights)):
+        table("neuron", name, array, np.float32, len(features))
+    table("neuron", "sigmoid", sigmoid, np.uint16, 65536)
+
+
+def sample(x: NDArray, y: NDArray, weights: NDArray, sigmoid: NDArray, softplus: NDArray) -> None:
+    """Refuse a training sample whose arrays do not fit each other."""
+    if x.dtype != np.int16 or y.dtype != np.uint8:
+        raise TypeError(f"neuron_sums: expected x int16 and y uint8, got {x.dtype.name} and {y.dtype.name}")
+    if x.ndim != 2 or y.shape != x.shape[1:] or y.size == 0:
+        raise ValueError(f"neuron_sums: expected x (K, n) and y (n,), n >= 1, got {x.shape} and {y.shape}")
+    if not (x.flags.c_contiguous and y.flags.c_contiguous):
+        raise ValueError("neuron_sums: expected C-contiguous arrays; pass np.ascontiguousarray(a)")
+    table("neuron_sums", "weights", weights, np.float32, x.shape[0])
+    table("neuron_sums", "sigmoid", sigmoid, np.uint16, 65536)
+    table("neuron_sums", "softplus", softplus, np.int32, 65536)
+
+
+def integer(kernel: str, name: str, value: int, low: int, high: int | None = None) -> None:
+    """Refuse what is not an integer (a bool is none) and what lies outside low..high.
+
+    Raises
+    ------
+    TypeError
+        Not an int or a NumPy integer.
+    ValueError
+        Out of range; `high` None is no upper bound.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{kernel}: expected {name} as an integer, got {value!r}")
+    if value < low or (high is not None and value > high):
+        expected = f">= {low}" if high is None else f"in {low}..{high}"
+        raise ValueError(f"{kernel}: expected {name} {expected}, got {value}")
+
+
+def radius(kernel: str, value: tuple[int, int, int]) -> None:
+    """Refuse anything but three integers (z, y, x), each >= 0."""
+    if not isinstance(value, tuple) or len(value) != 3:
+        raise ValueError(f"{kernel}: expected radius as a tuple (z, y, x), got {value!r}")
+    for axis, reach in zip("zyx", value, strict=True):
+        integer(kernel, f"radius along {axis}", reach, 0)

@@ -1,7 +1,7 @@
 """The events of a run: the only words stages and sinks exchange.
 
-An event is a name of SPEC's list and a flat-enough dict of JSON values. Stages and the pipeline call an `Emit`; they do not know who
-listens (console, journal, roadmap, memory tracker ... are observers of the same stream).
+An event is a name of SPEC's list and a flat-enough dict of JSON values. Stages and the pipeline call an `Emit`; they do
+not know who listens (console, journal, roadmap, memory tracker ... are observers of the same stream).
 """
 
 from __future__ import annotations

@@ -1,12 +1,17 @@
 """All settings of a run: frozen, checked once, and written whole into BOOT.
 
-A key on the command line is the path to a field: ``--set neuron.rate=0.05``. `preset` names a set of values laid under the user's own.
+A key on the command line is the path to a field: ``--set neuron.rate=0.05``. `preset` names a set of values laid
+under the user's own.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from gpu_nx47.errors import SettingsError
 
 FIRST_SIX: Final = ("local_entropy", "grad_mag", "proj_max", "proj_mean", "laplace", "bandpass_response")
 """The features V121 chose."""
@@ -20,6 +25,37 @@ DEFAULT_BANK: Final = (
     "grad_inward@2",
     "laplace@2",
 )
+
+SCALED_FEATURES: Final = ("grad_mag", "laplace", "bandpass_response", "grad_inward", "gaussian")
+"""Features that exist at other scales, as `name@sigma`."""
+KNOWN_FEATURES: Final = (*FIRST_SIX, "local_var", "coherence_inter_slice", "grad_inward", "gaussian")
+SIGMA_RANGE: Final = (0.5, 8.0)
+"""Voxels. Below, a Gaussian is all but its centre; above, its window of 65 voxels outgrows the sheets it looks for."""
+
+PRESETS: Final = ("default", "v121")
+BACKENDS: Final = ("auto", "gpu", "cpu", "law")
+SAVABLE: Final = ("probability", "normals", "features")
+
+
+def split_feature(name: str, key: str = "feature") -> tuple[str, float | None]:
+    """Split `name@sigma` into the feature and its sigma (None: not given).
+
+    Raises
+    ------
+    SettingsError
+        No such feature, or no such scale of it.
+    """
+    base, at, text = name.partition("@")
+    if base not in KNOWN_FEATURES:
+        _refuse(key, f"features among {', '.join(KNOWN_FEATURES)}", name)
+    if not at:
+        return base, None
+    if base not in SCALED_FEATURES:
+        _refuse(key, f"{base} without a scale; features with one are {', '.join(SCALED_FEATURES)}", name)
+    low, high = SIGMA_RANGE
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or not low <= float(text) <= high:
+        _refuse(key, f"{base}@sigma with sigma from {low:g} to {high:g}", name)
+    return base, float(text)
 
 
 @dataclass(frozen=True)
@@ -35,6 +71,13 @@ class FeatureSettings:
     fixed: tuple[str, ...] = ()
     """Features kept whatever their score; empty: selected."""
 
+    def __post_init__(self) -> None:
+        _feature_names("features.bank", self.bank)
+        _require(len(self.bank) > 0, "features.bank", "at least one feature", self.bank)
+        _integer("features.top_k", self.top_k, 1, 64)
+        _number("features.redundancy", self.redundancy, 0.0, 1.0, above_low=True)
+        _feature_names("features.fixed", self.fixed)
+
 
 @dataclass(frozen=True)
 class NeuronSettings:
@@ -46,6 +89,16 @@ class NeuronSettings:
     rate: float = 0.08
     samples: int = 65_536
     """Voxels drawn from each volume."""
+
+    def __post_init__(self) -> None:
+        for key, values in (("neuron.l1", self.l1), ("neuron.l2", self.l2)):
+            _require(isinstance(values, tuple) and len(values) > 0, key, "at least one number", values)
+            for value in values:
+                _number(key, value, 0.0, 1.0)
+            _require(len(set(values)) == len(values), key, "each number once", values)
+        _integer("neuron.steps", self.steps, 1, 100_000)
+        _number("neuron.rate", self.rate, 0.0, 1.0, above_low=True)
+        _integer("neuron.samples", self.samples, 16, 2**27)
 
 
 @dataclass(frozen=True)
@@ -65,6 +118,16 @@ class SegmentSettings:
     opening: tuple[int, int, int] = (0, 0, 0)
     """Radius of the opening box (z, y, x), voxels; 0 is none."""
 
+    def __post_init__(self) -> None:
+        for key, value in (("strong", self.strong), ("weak", self.weak), ("ratio", self.ratio)):
+            if value is not None:
+                _number(f"segment.{key}", value, 0.0, 1.0, above_low=True, or_none=True)
+        if self.strong is not None and self.weak is not None and self.weak > self.strong:
+            _refuse("segment.weak", f"at most segment.strong ({self.strong:g})", self.weak)
+        _integer("segment.dust", self.dust, 0, 2**40)
+        _triple("segment.closing", self.closing, 0, 64)
+        _triple("segment.opening", self.opening, 0, 64)
+
 
 @dataclass(frozen=True)
 class LoadSettings:
@@ -74,6 +137,16 @@ class LoadSettings:
     high_percentile: float = 99.8
     voxel_size_um: float | None = None
     """Edge of a voxel in micrometres, where the file does not tell."""
+
+    def __post_init__(self) -> None:
+        _number("load.low_percentile", self.low_percentile, 0.0, 100.0)
+        _number("load.high_percentile", self.high_percentile, 0.0, 100.0)
+        if self.high_percentile <= self.low_percentile:
+            _refuse(
+                "load.high_percentile", f"more than load.low_percentile ({self.low_percentile:g})", self.high_percentile
+            )
+        if self.voxel_size_um is not None:
+            _number("load.voxel_size_um", self.voxel_size_um, 0.0, 1e6, above_low=True, or_none=True)
 
 
 @dataclass(frozen=True)
@@ -99,3 +172,77 @@ class Settings:
     neuron: NeuronSettings = field(default_factory=NeuronSettings)
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     load: LoadSettings = field(default_factory=LoadSettings)
+
+    def __post_init__(self) -> None:
+        _choice("preset", self.preset, PRESETS)
+        _integer("seed", self.seed, 0, 2**64 - 1)
+        _choice("backend", self.backend, BACKENDS)
+        _triple("tile", self.tile, 1, 2**16)
+        _integer("threads", self.threads, 0, 1024)
+        _require(isinstance(self.save, tuple), "save", f"a list of {', '.join(SAVABLE)}", self.save)
+        for value in self.save:
+            _choice("save", value, SAVABLE)
+        _require(len(set(self.save)) == len(self.save), "save", "each output once", self.save)
+        _integer("golden_points", self.golden_points, 0, 2**40)
+        _integer("overlays", self.overlays, 0, 2**16)
+        _require(isinstance(self.ultra_console_log, bool), "ultra_console_log", "true or false", self.ultra_console_log)
+        for key, kind in _SECTIONS.items():
+            _require(isinstance(getattr(self, key), kind), key, f"a table of {key} settings", getattr(self, key))
+
+
+_SECTIONS: Final = {
+    "features": FeatureSettings,
+    "neuron": NeuronSettings,
+    "segment": SegmentSettings,
+    "load": LoadSettings,
+}
+
+
+def _refuse(key: str, expected: str, got: Any) -> None:
+    """Raise for one key; what it says starts with the key."""
+    raise SettingsError(f"{key}: expected {expected}, got {got!r}")
+
+
+def _require(holds: bool, key: str, expected: str, got: Any) -> None:
+    if not holds:
+        _refuse(key, expected, got)
+
+
+def _choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
+    _require(isinstance(value, str) and value in choices, key, f"one of {', '.join(choices)}", value)
+
+
+def _integer(key: str, value: Any, low: int, high: int) -> None:
+    holds = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    _require(holds, key, f"an integer from {low} to {high}", value)
+
+
+def _number(key: str, value: Any, low: float, high: float, *, above_low: bool = False, or_none: bool = False) -> None:
+    holds = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and low <= value <= high
+        and not (above_low and value == low)
+    )
+    bounds = f"a number above {low:g}, up to {high:g}" if above_low else f"a number from {low:g} to {high:g}"
+    _require(holds, key, bounds + (", or none" if or_none else ""), value)
+
+
+def _triple(key: str, value: Any, low: int, high: int) -> None:
+    expected = f"three integers Z,Y,X from {low} to {high}"
+    _require(isinstance(value, tuple) and len(value) == 3, key, expected, value)
+    for part in value:
+        holds = isinstance(part, int) and not isinstance(part, bool) and low <= part <= high
+        _require(holds, key, expected, value)
+
+
+def _feature_names(key: str, names: Any) -> None:
+    texts = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
+    _require(texts, key, "a list of feature names", names)
+    seen: dict[tuple[str, float | None], str] = {}
+    for name in names:
+        split = split_feature(name, key)
+        if split in seen:
+            _refuse(key, f"each feature once ({seen[split]} is the same)", name)
+        seen[split] = name

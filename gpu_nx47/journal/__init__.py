@@ -1,0 +1,73 @@
+"""The record of a run: observers of one stream of events, each writing one file of SPEC's list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_nx47.errors import OutputError
+from gpu_nx47.journal.dispatch import Dispatcher, Observer, Stamped
+from gpu_nx47.journal.record import RECORD_NAME, Record
+from gpu_nx47.journal.roadmap import ROADMAP_NAME, Roadmap
+from gpu_nx47.journal.views import LOGS_NAME, MEMORY_NAME, METADATA_NAME, ClassicLogs, MemoryTracker, Metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "LOGS_NAME",
+    "MEMORY_NAME",
+    "METADATA_NAME",
+    "RECORD_NAME",
+    "ROADMAP_NAME",
+    "ClassicLogs",
+    "Dispatcher",
+    "MemoryTracker",
+    "Metadata",
+    "Observer",
+    "Record",
+    "Roadmap",
+    "Stamped",
+    "open_observers",
+]
+
+
+def open_observers(output: Path, console: Observer | None) -> Dispatcher:
+    """Return a dispatcher to every file of the record in `output`, and to the console.
+
+    Files of an earlier run in the same folder are begun anew at once: a crash never leaves the record of one run beside
+    the views of another.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results; made if it is not there.
+    console : Observer or None
+        What the user watches; None: nothing.
+
+    Raises
+    ------
+    OutputError
+        The folder or one of the files cannot be written.
+    """
+    opened: list[Observer] = []
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        # The record comes first: what the others show is always in it already.
+        for kind, name in (
+            (Record, RECORD_NAME),
+            (ClassicLogs, LOGS_NAME),
+            (MemoryTracker, MEMORY_NAME),
+            (Metadata, METADATA_NAME),
+            (Roadmap, ROADMAP_NAME),
+        ):
+            opened.append(kind(output / name))
+    except OSError as error:
+        for observer in opened:
+            observer.close()
+        raise OutputError(
+            f"{output}: the record cannot be written here; expected a writable folder, got: {error}. "
+            "Choose another folder with --output."
+        ) from error
+    if console is not None:
+        opened.append(console)
+    return Dispatcher(opened)

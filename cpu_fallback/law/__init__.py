@@ -1,0 +1,77 @@
+"""The laws: every kernel in NumPy alone. This room defines each bit; the others repeat it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cpu_fallback.law import _gaussian, _gradient, _neuron, _projection, _table
+from cpu_fallback.law._gaussian import band_pass, gaussian
+from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian
+from cpu_fallback.law._neuron import neuron, neuron_sums
+from cpu_fallback.law._projection import z_projection
+from cpu_fallback.law._table import count, gather, histogram, lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "NAME",
+    "OPERATIONS",
+    "band_pass",
+    "count",
+    "gather",
+    "gaussian",
+    "gradient_along",
+    "gradient_magnitude",
+    "histogram",
+    "laplacian",
+    "lookup",
+    "neuron",
+    "neuron_sums",
+    "probe",
+    "to_device",
+    "to_host",
+    "z_projection",
+]
+
+NAME = "law"
+
+OPERATIONS: dict[str, Callable[..., float]] = {
+    **_gaussian.OPERATIONS,
+    **_gradient.OPERATIONS,
+    **_neuron.OPERATIONS,
+    **_projection.OPERATIONS,
+    **_table.OPERATIONS,
+}
+
+
+def probe() -> None:
+    """Return: NumPy is a dependency and the law is its own proof."""
+
+
+def to_device(array: NDArray) -> NDArray:
+    """Return `array` itself: the host is the device.
+
+    Raises
+    ------
+    TypeError
+        Not a NumPy array.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"law: expected a NumPy array, got {type(array).__name__}")
+    return array
+
+
+def to_host(array: NDArray) -> NDArray:
+    """Return `array` itself: the host is the device.
+
+    Raises
+    ------
+    TypeError
+        Not a NumPy array.
+    """
+    return to_device(array)

@@ -1,0 +1,122 @@
+"""From an inspected TIFF to its voxels: each strip and tile must decode to exactly its declared size."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_nx47._tiff.inspection import DEFLATE, DEFLATE_OLD, LZW, NONE, PACKBITS, ZSTD, Page, StackInfo
+from gpu_nx47._tiff.walk import AGAIN, Fault
+from gpu_nx47.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CODEC_ERRORS = (RuntimeError, ValueError, zlib.error)
+"""What zlib and imagecodecs raise on damaged bytes (imagecodecs' own errors are RuntimeErrors)."""
+
+
+def decode(data: bytes, info: StackInfo) -> NDArray[Any]:
+    """Return the voxels (z, y, x) of an inspected stack, in the machine's byte order.
+
+    Raises
+    ------
+    DamagedInputError
+        A strip does not decode, or decodes to another size than its page declares.
+    InputError
+        The memory does not suffice, or a codec is not installed.
+    """
+    try:
+        out = np.empty(info.shape, info.dtype.newbyteorder("="))
+    except MemoryError:
+        raise InputError(
+            info.name,
+            "the volume does not fit into memory",
+            expected="memory for its voxels",
+            found=f"{info.shape} of {info.dtype.name}",
+            advice="Cut the volume into smaller stacks.",
+            shape=info.shape,
+        ) from None
+    try:
+        if info.contiguous:
+            out[...] = np.frombuffer(data, info.dtype, out.size, info.pages[0].offsets[0]).reshape(info.shape)
+        else:
+            for z, page in enumerate(info.pages):
+                _page(data, page, out[z], z)
+    except Fault as fault:
+        raise fault.error(info.name, info.shape) from fault.__cause__
+    return out
+
+
+def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
+    """Decode one page into `out` (y, x)."""
+    for k, (y, x) in enumerate(_corners(page)):
+        rows, columns = page.rows(k), page.block[1]
+        want = page.segment_bytes(k)
+        # A writer may pad the last strip to the full number of rows; libtiff reads such files, and so do we.
+        most = want if page.tiled else page.block[0] * columns * int(page.dtype[2:])
+        segment = memoryview(data)[page.offsets[k] : page.offsets[k] + page.counts[k]]
+        try:
+            raw = _segment(segment, page.compression, most)
+        except CODEC_ERRORS as error:
+            expected = f"{want} bytes from {page.counts[k]} at byte {page.offsets[k]}"
+            raise Fault("a strip does not decode", expected=expected, found=str(error)[:200], page=z) from error
+        if len(raw) not in (want, most):
+            found = f"{len(raw)}" if len(raw) < want else f"{len(raw)} or more"
+            what = "a strip decodes to another size than its page declares"
+            raise Fault(what, expected=f"{want} bytes", found=found, page=z, advice=AGAIN)
+        block = _unpredict(raw[:want], page, rows, columns)
+        height, width = out.shape
+        out[y : y + rows, x : x + columns] = block[: height - y, : width - x]
+
+
+def _corners(page: Page) -> Iterator[tuple[int, int]]:
+    """Yield the first row and column of each segment, in the order of the offsets."""
+    for y in range(0, page.shape[0], page.block[0]):
+        for x in range(0, page.shape[1], page.block[1]):
+            yield y, x
+
+
+def _segment(segment: memoryview, compression: int, most: int) -> Any:
+    """Return the bytes of one strip or tile, never more than one above `most`, so that an excess shows."""
+    if compression == NONE:
+        return segment[:most]
+    if compression in (DEFLATE, DEFLATE_OLD):
+        machine = zlib.decompressobj()
+        raw = machine.decompress(segment, most + 1)
+        if len(raw) <= most and not machine.eof:  # the end carries the checksum
+            raise ValueError("the compressed data end too early")
+        return raw
+    try:
+        import imagecodecs
+    except ImportError:
+        raise Fault(
+            "the compression needs the package imagecodecs",
+            expected="imagecodecs",
+            found="not installed",
+            advice="Install it (pip install imagecodecs), or save the stack with deflate or without compression.",
+            page=None,
+            kind=InputError,
+        ) from None
+    codecs = {LZW: imagecodecs.lzw_decode, PACKBITS: imagecodecs.packbits_decode, ZSTD: imagecodecs.zstd_decode}
+    return memoryview(codecs[compression](bytes(segment), out=bytearray(most + 1)))
+
+
+def _unpredict(raw: Any, page: Page, rows: int, columns: int) -> NDArray[Any]:
+    """Return a block (rows, columns) of a segment's bytes, its prediction undone."""
+    dtype = np.dtype(page.dtype)
+    if page.predictor == 3:
+        # Bytes of a row: all the highest ones first, then the next, in any byte order (Adobe, TIFF Technical Note 3).
+        planes = np.frombuffer(raw, np.uint8).reshape(rows, columns * dtype.itemsize)
+        split = np.cumsum(planes, axis=1, dtype=np.uint8).reshape(rows, dtype.itemsize, columns)
+        return np.ascontiguousarray(split.transpose(0, 2, 1)).view(dtype.newbyteorder(">"))[..., 0]
+    block = np.frombuffer(raw, dtype).reshape(rows, columns)
+    if page.predictor == 2:
+        # Differences of unsigned integers that wrap, for floats too (libtiff's horAcc32 and horAcc64).
+        whole = np.dtype(f"u{dtype.itemsize}")
+        plain = block.view(whole.newbyteorder(dtype.byteorder)).astype(whole)
+        return np.cumsum(plain, axis=1, dtype=whole).view(dtype.newbyteorder("="))
+    return block

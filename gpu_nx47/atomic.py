@@ -1,0 +1,79 @@
+"""Files that are there whole or not at all.
+
+Written under a hidden name in the same folder, flushed to the disk, then renamed over the target: a reader sees the old
+file or the new one, never a part. The folder is flushed too: without that a power cut may undo the rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from gpu_nx47.errors import OutputError
+
+_NUMBERS: Final = itertools.count()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a binary file that becomes `path` when the block ends well, and leaves no trace when it does not.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written: disk full, no permission, no such folder.
+    """
+    path = Path(path)
+    # Numbered too, as two threads may write one target. A leftover of a killed run under this name is overwritten.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_NUMBERS)}.tmp")
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        with os.fdopen(os.open(temporary, flags, 0o666), "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise _failed(path, error) from error
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all; OutputError where that fails."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _failed(path: Path, error: OSError) -> OutputError:
+    advice = {
+        errno.ENOSPC: "Free some space, or give another folder with --output.",
+        errno.EDQUOT: "Free some of your quota, or give another folder with --output.",
+        errno.EACCES: "Give a folder you may write to with --output.",
+        errno.EPERM: "Give a folder you may write to with --output.",
+        errno.EROFS: "The file system is read-only: give another folder with --output.",
+        errno.ENOENT: "The folder does not exist.",
+    }.get(error.errno or 0, "Nothing was left half written.")
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}. {advice}")

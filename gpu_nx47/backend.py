@@ -1,0 +1,157 @@
+"""Which machine computes: the contract of a backend, the choice of one, and the count of what it did.
+
+A backend is a module: `NAME`, `probe()`, `to_device(a)`, `to_host(a)` and the kernels of cpu_fallback/DESIGN.md, each
+with the law's bits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gpu_nx47.errors import BackendUnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHOICES: Final = ("auto", "gpu", "cpu", "law")
+
+
+class Backend(Protocol):
+    """What the engine and the stages may ask of a backend; kernels are looked up by name."""
+
+    NAME: str
+
+    def probe(self) -> None:
+        """Compute something and compare it with the law; raise with the reason if this machine cannot."""
+
+    def to_device(self, array: Any, /) -> Any:
+        """Return the array where the kernels want it."""
+
+    def to_host(self, array: Any, /) -> Any:
+        """Return the array as NumPy's."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a kernel."""
+
+
+def select(choice: str = "auto") -> tuple[Backend, str]:
+    """Return the backend asked for and the reason for it, a sentence.
+
+    Parameters
+    ----------
+    choice : {"auto", "gpu", "cpu", "law"}
+        "gpu" never yields the CPU; "cpu" is the law, slower and with the same bits, where Numba is missing.
+
+    Raises
+    ------
+    BackendUnavailableError
+        The backend asked for cannot run on this machine.
+    UsageError
+        No such choice.
+    """
+    if choice not in CHOICES:
+        raise UsageError(f"backend: expected one of {', '.join(CHOICES)}, got {choice!r}")
+    if choice == "law":
+        return _load("cpu_fallback.law"), "the NumPy law was asked for"
+    if choice == "gpu":
+        gpu = _load("gpu_nx47.kernels")
+        gpu.probe()
+        return gpu, "the GPU was asked for and its probe equals the law"
+    if choice == "cpu":
+        return _cpu("the CPU was asked for")
+    try:
+        gpu = _load("gpu_nx47.kernels")
+        gpu.probe()
+    except BackendUnavailableError as error:
+        return _cpu(f"no GPU: {error}")
+    return gpu, "a GPU is here and its probe equals the law"
+
+
+def _cpu(reason: str) -> tuple[Backend, str]:
+    try:
+        twin = _load("cpu_fallback.twin")
+    except ImportError as error:
+        return _load("cpu_fallback.law"), (
+            f"{reason}; Numba is missing ({error}), so the NumPy law serves: slower, same bits. pip install numba"
+        )
+    try:
+        twin.probe()
+    except (RuntimeError, ImportError) as error:
+        raise BackendUnavailableError(f"the compiled CPU path failed its probe: {error}. Use --backend law.") from error
+    return twin, f"{reason}; compiled with Numba"
+
+
+def _load(module: str) -> Any:
+    return import_module(module)
+
+
+class Meter:
+    """A backend that counts: passes each kernel call on and adds up the law's operations.
+
+    `asked` counts output voxels asked for, so it is equal on all backends and tilings; `executed` counts what was
+    computed, halos included.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.NAME = backend.NAME
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self.asked: dict[str, float] = defaultdict(float)
+        self.executed: dict[str, float] = defaultdict(float)
+
+    def to_device(self, array: Any, /) -> Any:
+        """Pass on."""
+        return self.backend.to_device(array)
+
+    def to_host(self, array: Any, /) -> Any:
+        """Pass on."""
+        return self.backend.to_host(array)
+
+    def probe(self) -> None:
+        """Pass on."""
+        self.backend.probe()
+
+    @contextmanager
+    def asking(self, voxels: int) -> Iterator[None]:
+        """Within it, this thread's kernel calls are asked for `voxels` output voxels, however many they compute."""
+        self._local.voxels = voxels
+        try:
+            yield
+        finally:
+            self._local.voxels = None
+
+    def __getattr__(self, name: str) -> Any:
+        kernel = getattr(self.backend, name)
+        from cpu_fallback.costs import operations
+
+        def counted(*arrays: Any, **parameters: Any) -> Any:
+            result = kernel(*arrays, **parameters)
+            per_voxel = operations(name, **parameters)
+            computed = _elements(arrays)
+            asked = getattr(self._local, "voxels", None)
+            with self._lock:
+                self.executed[name] += per_voxel * computed
+                self.asked[name] += per_voxel * (computed if asked is None else asked)
+            return result
+
+        counted.__name__ = name
+        self.__dict__[name] = counted
+        return counted
+
+    def total(self) -> tuple[int, int]:
+        """Return (asked, executed) operations so far."""
+        with self._lock:
+            return round(sum(self.asked.values())), round(sum(self.executed.values()))
+
+
+def _elements(arrays: tuple[Any, ...]) -> int:
+    """Voxels a call works on: of its first array; samples, for a training set (K, n)."""
+    first = arrays[0]
+    if isinstance(first, tuple):
+        first = first[0]
+    return int(first.shape[-1] if first.ndim == 2 else first.size)

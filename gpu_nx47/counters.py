@@ -1,0 +1,247 @@
+"""The counters of a volume: what each key of NX47_METRICS counts, from masks and probabilities."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47 import stats, tables
+from gpu_nx47.stats import Histogram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gpu_nx47.engine import Engine, Tile
+
+GOLDEN_SPACING: Final = 8
+"""Golden points are at least this many voxels apart."""
+ROBUST_Z: Final = 6.0
+MAD_TO_DEVIATION: Final = 1.4826
+LAPLACE_SHIFT: Final = 4
+RARE: Final = 1e-5
+"""A joint cell with a smaller share of the reference is unknown to it."""
+CELL_BITS: Final = 2
+"""Four bins for each selected feature."""
+
+_DIRECTIONS: Final = np.array(
+    [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (0, 1, -1), (1, 0, 1), (1, 0, -1), (1, 1, 0), (1, -1, 0),
+     (1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1)], np.float64,
+)  # fmt: skip
+
+
+def materials_by_class(counts: NDArray[np.int64], frame: int) -> dict[str, int]:
+    """Return voxels of air, papyrus and dense matter (exact three-class Otsu of the grey values) and of the frame."""
+    low, high = stats.otsu(counts, 3)
+    return {
+        "air": int(counts[: low + 1].sum()),
+        "papyrus": int(counts[low + 1 : high + 1].sum()),
+        "dense": int(counts[high + 1 :].sum()),
+        "frame": frame,
+    }
+
+
+def patterns(moments: NDArray[np.int64]) -> int:
+    """Return how many coarse shapes occur at least twice among components.
+
+    Parameters
+    ----------
+    moments : numpy.ndarray of int64, shape (components, 11)
+        From the kernel `component_moments`.
+
+    Notes
+    -----
+    A shape is (orientation, thickness, size): the nearest of 13 directions to the normal (the eigenvector of the
+    smallest second moment), thickness 2 volume / exposed faces in powers of two, size in powers of four.
+    """
+    if len(moments) == 0:
+        return 0
+    n = moments[:, 0].astype(np.float64)
+    mean = moments[:, 1:4] / n[:, None]
+    second = moments[:, 4:10] / n[:, None]
+    zz, yy, xx, zy, zx, yx = (
+        second[:, k] - mean[:, a] * mean[:, b]
+        for k, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)))
+    )
+    normal = _smallest_eigenvector(zz, yy, xx, zy, zx, yx)
+    length = np.sqrt((_DIRECTIONS * _DIRECTIONS).sum(1))
+    match = [
+        np.abs((normal[:, 0] * d[0] + normal[:, 1] * d[1]) + normal[:, 2] * d[2]) / s
+        for d, s in zip(_DIRECTIONS, length, strict=True)
+    ]
+    # Rounded, so that two equally near directions are told apart by their number and not by the last bit.
+    orientation = np.argmax(np.round(np.stack(match), 9), axis=0)
+    thickness = [int(2 * v * 4 / max(1, f)).bit_length() for v, f in moments[:, [0, 10]].tolist()]
+    size = [(int(v).bit_length() + 1) // 2 for v in moments[:, 0].tolist()]
+    bins = Counter(zip(orientation.tolist(), thickness, size, strict=True))
+    return sum(count >= 2 for count in bins.values())
+
+
+def _smallest_eigenvector(
+    zz: NDArray, yy: NDArray, xx: NDArray, zy: NDArray, zx: NDArray, yx: NDArray
+) -> NDArray[np.float64]:
+    """Return the unit eigenvectors of the smallest eigenvalues of many symmetric 3x3 matrices.
+
+    Notes
+    -----
+    Five cyclic Jacobi sweeps, elementwise: the same bits on every machine.
+    """
+    a = np.zeros((len(zz), 3, 3))
+    a[:, 0, 0], a[:, 1, 1], a[:, 2, 2] = zz, yy, xx
+    a[:, 0, 1] = a[:, 1, 0] = zy
+    a[:, 0, 2] = a[:, 2, 0] = zx
+    a[:, 1, 2] = a[:, 2, 1] = yx
+    vectors = np.tile(np.eye(3), (len(zz), 1, 1))
+    for _ in range(5):
+        for p, q in ((0, 1), (0, 2), (1, 2)):
+            off = a[:, p, q]
+            safe = np.where(off == 0.0, 1.0, off)
+            theta = (a[:, q, q] - a[:, p, p]) / (2.0 * safe)
+            t = np.where(theta >= 0, 1.0, -1.0) / (np.abs(theta) + np.sqrt(theta * theta + 1.0))
+            t = np.where(off == 0.0, 0.0, t)
+            c = 1.0 / np.sqrt(t * t + 1.0)
+            s = t * c
+            for matrix in (a, vectors):
+                left, right = matrix[:, :, p].copy(), matrix[:, :, q].copy()
+                matrix[:, :, p] = c[:, None] * left - s[:, None] * right
+                matrix[:, :, q] = s[:, None] * left + c[:, None] * right
+            left, right = a[:, p, :].copy(), a[:, q, :].copy()
+            a[:, p, :] = c[:, None] * left - s[:, None] * right
+            a[:, q, :] = s[:, None] * left + c[:, None] * right
+    smallest = np.argmin(np.round(np.stack([a[:, k, k] for k in range(3)]), 9), axis=0)
+    return vectors[np.arange(len(zz)), :, smallest]
+
+
+def golden_points(
+    probability: NDArray[np.uint16], mask: NDArray[np.bool_], above: int, limit: int, origin: tuple[int, int, int]
+) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many voxels of the mask lie above a code, and the best of them at least 8 voxels apart.
+
+    Parameters
+    ----------
+    probability, mask : arrays of the valid box
+    above : int
+        Probability code that must be exceeded.
+    limit : int
+        Points listed; 0: all.
+    origin : tuple of int
+        Position of the box in the volume.
+    """
+    index = np.flatnonzero(mask & (probability > above))
+    value = probability.reshape(-1)[index]
+    order = np.lexsort((index, -value.astype(np.int64)))
+    points: list[dict[str, Any]] = []
+    taken: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
+    for k in order.tolist():
+        z, y, x = (int(v) for v in np.unravel_index(index[k], probability.shape))
+        cell = (z // GOLDEN_SPACING, y // GOLDEN_SPACING, x // GOLDEN_SPACING)
+        if _near(taken, cell, (z, y, x)):
+            continue
+        taken.setdefault(cell, []).append((z, y, x))
+        place = dict(zip("zyx", (z + origin[0], y + origin[1], x + origin[2]), strict=True))
+        points.append({**place, "p": int(value[k]) / tables.PROBABILITY_ONE})
+        if limit and len(points) == limit:
+            break
+    return len(index), points
+
+
+def _near(taken: dict, cell: tuple[int, int, int], point: tuple[int, int, int]) -> bool:
+    around = (-1, 0, 1)
+    for dz in around:
+        for dy in around:
+            for dx in around:
+                for other in taken.get((cell[0] + dz, cell[1] + dy, cell[2] + dx), ()):
+                    if sum((a - b) ** 2 for a, b in zip(point, other, strict=True)) < GOLDEN_SPACING**2:
+                        return True
+    return False
+
+
+@dataclass(frozen=True)
+class Anomalies:
+    """Voxels where the logit bends as it does nowhere else."""
+
+    voxels: int
+    clusters: int
+    limit_low: float
+    limit_high: float
+
+
+def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
+    """Count voxels whose Laplacian of the logit code is more than 6 robust deviations from its median.
+
+    Notes
+    -----
+    The deviation is 1.4826 MAD, the MAD taken from the exact histogram and at least one code.
+    """
+    table = tables.logit_table()
+    bend = np.empty(probability.shape, np.int16)
+
+    def work(tile: Tile) -> tuple[NDArray, NDArray]:
+        codes = engine.backend.to_device(probability[tile.crop(1)].copy())
+        logit = engine.backend.lookup(codes, table=engine.backend.to_device(table))
+        codes = engine.backend.laplacian(logit, shift=LAPLACE_SHIFT)[tile.within(0, 1)].copy()
+        return engine.backend.histogram(codes), engine.backend.to_host(codes)
+
+    counts = np.zeros(65_536, np.int64)
+    for tile, (part, codes) in engine.map(probability.shape, work):
+        counts += part
+        bend[tile.core] = codes
+    histogram = Histogram(counts, -32_768)
+    median = histogram.quantile(0.5)
+    distance = np.abs(np.arange(-32_768, 32_768) - median)
+    mad = Histogram(_fold(counts, distance)).quantile(0.5)
+    reach = ROBUST_Z * MAD_TO_DEVIATION * max(1, mad)
+    low, high = median - reach, median + reach
+    mask = (bend < low) | (bend > high)
+    _, clusters = engine.backend.label(engine.backend.to_device(mask), connectivity=26)
+    return Anomalies(int(np.count_nonzero(mask)), int(clusters), low, high)
+
+
+def _fold(counts: NDArray[np.int64], distance: NDArray[np.int64]) -> NDArray[np.int64]:
+    folded = np.zeros(int(distance.max()) + 1, np.int64)
+    np.add.at(folded, distance, counts)
+    return folded
+
+
+@dataclass
+class Reference:
+    """Joint cells of the volumes done before, for features that were selected alike."""
+
+    tables: tuple[NDArray[np.uint16], ...]
+    counts: NDArray[np.int64]
+
+
+def cell_tables(histograms: list[Histogram]) -> tuple[NDArray[np.uint16], ...]:
+    """Return, for each selected feature, the table from code to its part of the joint cell: the quarter of the box."""
+    built = []
+    for k, histogram in enumerate(histograms):
+        edges = [histogram.quantile(q / 4) for q in (1, 2, 3)]
+        code = np.arange(len(histogram.counts)) + histogram.low
+        quarter = np.searchsorted(edges, code, side="left")
+        built.append((quarter << np.uint16(CELL_BITS * k)).astype(np.uint16))
+    return tuple(built)
+
+
+def unknown_voxels(cells_of_anchored: NDArray[np.int64], reference: NDArray[np.int64]) -> int:
+    """Return how many anchored voxels lie in joint cells with under 1e-5 of the reference."""
+    total = int(reference.sum())
+    rare = reference < RARE * total
+    return int(cells_of_anchored[rare].sum())
+
+
+def border_share(mask: NDArray[np.bool_], depth: int) -> tuple[float, float]:
+    """Return the share of the mask within `depth` voxels of the box's border, and the share of an even mask."""
+    inner = tuple(slice(min(depth, n // 2), n - min(depth, n // 2)) for n in mask.shape)
+    total = int(np.count_nonzero(mask))
+    inside = mask[inner]
+    expected = 1 - inside.size / mask.size
+    if total == 0:
+        return 0.0, expected
+    return 1 - int(np.count_nonzero(inside)) / total, expected
+
+
+def ratio(part: int, whole: int) -> float:
+    """Return part / whole; 0 of nothing is 0."""
+    return part / whole if whole else 0.0

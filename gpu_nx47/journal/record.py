@@ -1,0 +1,53 @@
+"""The record of a run, `v122_ultra_authentic_360_merkle.jsonl`: one line an event, each naming the line before it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from gpu_nx47.journal.encoding import compact
+from gpu_nx47.journal.files import LineFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gpu_nx47.journal.dispatch import Stamped
+
+RECORD_NAME: Final = "v122_ultra_authentic_360_merkle.jsonl"
+FIRST_PREV: Final = "0" * 64
+"""`prev` of the first line."""
+
+
+def record_fields(stamped: Stamped) -> dict[str, Any]:
+    """Return the fields that depend on the event alone; clocks are strings, as numbers in JavaScript end at 2^53."""
+    return {
+        "seq": stamped.seq,
+        "ts_ns": str(stamped.ts_ns),
+        "mono_ns": str(stamped.mono_ns),
+        "event": stamped.event.name,
+        "data": stamped.event.data,
+    }
+
+
+class Record:
+    """Observer that writes each event as a line of compact ASCII JSON, visible at once.
+
+    Notes
+    -----
+    Fields: seq, ts_ns, mono_ns, event, data, prev; `prev` is the SHA-256, in hex, of the raw bytes of the line before,
+    without its newline.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = LineFile(path)
+        self._prev = FIRST_PREV
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Append one line."""
+        line = compact({**record_fields(stamped), "prev": self._prev})
+        self._file.append(line)
+        self._prev = hashlib.sha256(line).hexdigest()  # only now: a line that was taken back is no one's predecessor
+
+    def close(self) -> None:
+        """Bring the record to the disk."""
+        self._file.close()

@@ -1,0 +1,150 @@
+"""How far the run is: V122's roadmap, and the same figures for whoever shows progress."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from gpu_nx47.journal.files import write_json_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gpu_nx47.events import Event
+    from gpu_nx47.journal.dispatch import Stamped
+
+ROADMAP_NAME: Final = "v122_roadmap_realtime.json"
+STEPS: Final = {
+    "discovery": "Find the volumes and take stock of the dataset",
+    "load": "Read each volume and find its valid box",
+    "features": "Compute the features and choose the best",
+    "train": "Train the NX47 neuron",
+    "segment": "Probability, hysteresis, calibration, cleaning",
+    "package": "Write the submission and check it",
+}
+FILE_STEPS: Final = ("load", "features", "train", "segment")
+"""The steps gone through once for each file."""
+
+_WORDS: Final = {
+    "load": "load", "feature": "features", "select": "features", "train": "train", "neuron": "train",
+    "probability": "segment", "segment": "segment", "hysteresis": "segment", "calibrat": "segment", "clean": "segment",
+    "write": "segment", "overlay": "segment", "package": "package", "submission": "package", "discover": "discovery",
+}  # fmt: skip
+_INTERVAL_NS: Final = 300_000_000
+
+
+def step_of(name: str) -> str | None:
+    """Return the roadmap step that a stage's name (`features_extract_start`, `segment` ...) belongs to."""
+    return next((step for word, step in _WORDS.items() if name.startswith(word)), None)
+
+
+class Progress:
+    """Percent done of each step, from the events seen so far."""
+
+    def __init__(self) -> None:
+        self.files_total = 0
+        self.files_done = 0
+        self.file: str = ""
+        self.step: str = ""
+        self._share = dict.fromkeys(STEPS, 0.0)  # of the file in work; of the run for discovery and package
+
+    def see(self, event: Event) -> None:
+        """Take note of one event."""
+        data = event.data
+        match event.name:
+            case "DATASET_DISCOVERY":
+                self.files_total = int(data.get("file_count") or 0)
+                self._share["discovery"] = 1.0
+            case "FILE_START":
+                self.files_total = max(self.files_total, int(data.get("total") or 0))
+                self._begin_file(str(data.get("file", "")))
+            case "STEP":
+                self._enter(step_of(str(data.get("name", ""))), 0.0)
+            case "PROGRESS_UPDATE":
+                done, total = data.get("done") or 0, data.get("total") or 0
+                self._enter(step_of(str(data.get("stage", ""))), min(1.0, done / total) if total else 0.0)
+            case "FILE_DONE" | "FILE_FAILED":
+                self.files_done += 1
+                self.files_total = max(self.files_total, self.files_done)
+                self._begin_file("")
+            case "GLOBAL_STATS":
+                self._enter("package", 0.0)
+            case "SUBMISSION_VALIDATED":
+                self._enter("package", 0.9)
+            case "EXEC_COMPLETE":
+                self._end(data.get("submission") is not None)
+
+    def percent(self, step: str) -> float:
+        """Return how much of a step is done over all files, 0 to 100."""
+        share = self._share[step]
+        if step in FILE_STEPS:
+            share = min(1.0, (self.files_done + share) / self.files_total) if self.files_total else share
+        return 100.0 * share
+
+    def overall(self) -> float:
+        """Return the mean over the steps, 0 to 100 (V122's figure)."""
+        return sum(map(self.percent, STEPS)) / len(STEPS)
+
+    def work(self) -> float:
+        """Return the mean over the steps that take the time, 0 to 100."""
+        return sum(map(self.percent, FILE_STEPS)) / len(FILE_STEPS)
+
+    def _begin_file(self, file: str) -> None:
+        self.file, self.step = file, ""
+        for step in FILE_STEPS:
+            self._share[step] = 0.0
+
+    def _enter(self, step: str | None, share: float) -> None:
+        """Set a step's share; the steps of this file before it are over then. Nothing ever falls."""
+        if step is None:
+            return
+        self.step = step
+        self._share[step] = max(self._share[step], share)
+        if step in FILE_STEPS:
+            for earlier in FILE_STEPS[: FILE_STEPS.index(step)]:
+                self._share[earlier] = 1.0
+
+    def _end(self, packed: bool) -> None:
+        for step in STEPS:
+            if step != "package" or packed:
+                self._share[step] = 1.0
+        self.files_done = self.files_total
+        self.file = self.step = ""
+
+
+class Roadmap:
+    """Observer that rewrites the roadmap as the run goes on, a few times a second at most, and at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._progress = Progress()
+        self._written_ns: int | None = None
+        self._generated_ns = time.time_ns()
+        self._stale = False
+        self._write()
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Move on, and rewrite the file where it is time."""
+        self._progress.see(stamped.event)
+        self._generated_ns = stamped.ts_ns
+        self._stale = True
+        recent = self._written_ns is not None and stamped.mono_ns - self._written_ns < _INTERVAL_NS
+        if not recent or stamped.event.name in ("FILE_DONE", "EXEC_COMPLETE"):
+            self._write()
+            self._written_ns = stamped.mono_ns
+
+    def close(self) -> None:
+        """Write what the last events changed."""
+        if self._stale:
+            self._write()
+
+    def _write(self) -> None:
+        percents = {step: round(self._progress.percent(step), 2) for step in STEPS}
+        roadmap: list[dict[str, Any]] = [
+            {"name": step, "description": STEPS[step], "progress_percent": percent, "done": percent >= 100.0}
+            for step, percent in percents.items()
+        ]
+        overall = round(self._progress.overall(), 2)
+        report = {"generated_at_ns": self._generated_ns, "roadmap": roadmap, "overall_progress_percent": overall}
+        write_json_atomically(self._path, report)
+        self._stale = False

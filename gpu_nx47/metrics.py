@@ -1,0 +1,247 @@
+"""NX47_METRICS of a volume and GLOBAL_STATS of a run: every key of the record, from what the stages found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47 import alerts, counters, survey, tables, v122
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gpu_nx47.alerts import Alert
+    from gpu_nx47.engine import Engine
+    from gpu_nx47.settings import Settings
+    from gpu_nx47.solve import Solved, Story
+    from gpu_nx47.volume import Volume
+
+SUMMED: Final = (
+    "files_processed", "slices_processed", "pixels_processed", "valid_voxels", "pixels_anchor_detected",
+    "pixels_papyrus_without_anchor", "pixels_active_final", "pixels_active_calibrated", "materials_detected",
+    "patterns_detected", "golden_nonce_detected", "unknown_discoveries", "anomalies_detected", "anomaly_clusters",
+    "active_neurons_start_total", "active_neurons_mid_total", "active_neurons_end_total",
+    "active_neurons_start_total_all", "active_neurons_mid_total_all", "active_neurons_end_total_all", "calc_ops",
+    "calc_ops_executed", "bytes_read",
+)  # fmt: skip
+"""Keys that GLOBAL_STATS adds up; where a volume has none (null), the sum is over the others."""
+
+
+def volume_counters(
+    volume: Volume,
+    solved: Solved,
+    engine: Engine,
+    settings: Settings,
+    references: dict[tuple[str, ...], counters.Reference] | None,
+) -> dict[str, Any]:
+    """Return the counters of a solved volume that need no clock."""
+    box = volume.box.voxels
+    final, anchored, calibrated = solved.final, solved.hysteresis, solved.calibrated
+    backend = engine.backend
+    labels, components = backend.label(backend.to_device(final), connectivity=26)
+    moments = backend.component_moments(labels, count=components)
+    grey_counts = np.bincount(volume.grey[volume.box.slices].reshape(-1), minlength=256)
+    golden, points = counters.golden_points(
+        solved.probability, final, solved.null.golden_limit, settings.golden_points, volume.box.start
+    )
+    bends = counters.anomalies(engine, solved.probability)
+    unknown, reason = _unknown(solved, references)
+    n_final, n_anchor, n_calibrated = (int(np.count_nonzero(m)) for m in (final, anchored, calibrated))
+    return {
+        **_counted(volume),
+        "pixels_anchor_detected": n_anchor,
+        "pixels_papyrus_without_anchor": int(np.count_nonzero(calibrated & ~anchored)),
+        "pixels_active_final": n_final,
+        "pixels_active_calibrated": n_calibrated,
+        "pixels_final_anchored": int(np.count_nonzero(final & anchored)),
+        "active_ratio_final": n_final / box,
+        "active_ratio_hysteresis": n_anchor / box,
+        "active_ratio_calibrated": n_calibrated / box,
+        "materials_detected": int(components),
+        "materials_by_class": counters.materials_by_class(grey_counts, volume.grey.size - box),
+        "patterns_detected": counters.patterns(moments),
+        "golden_nonce_detected": golden,
+        "golden_nonce_limit": solved.null.golden_limit / tables.PROBABILITY_ONE,
+        "golden_nonce_points_topk": points,
+        "unknown_discoveries": unknown,
+        "unknown_discoveries_reason": reason,
+        "anomalies_detected": bends.voxels,
+        "anomaly_clusters": bends.clusters,
+    }
+
+
+def empty_counters(volume: Volume) -> dict[str, Any]:
+    """Return the counters of a volume in which nothing can be found: constant, or all zero."""
+    grey = np.bincount(volume.grey.reshape(-1), minlength=256)
+    zero = (
+        "pixels_anchor_detected", "pixels_papyrus_without_anchor", "pixels_active_final", "pixels_active_calibrated",
+        "pixels_final_anchored", "materials_detected", "patterns_detected", "golden_nonce_detected",
+        "anomalies_detected", "anomaly_clusters", "active_neurons_start_total", "active_neurons_mid_total",
+        "active_neurons_end_total", "active_neurons_start_total_all", "active_neurons_mid_total_all",
+        "active_neurons_end_total_all",
+    )  # fmt: skip
+    return {
+        **_counted(volume),
+        **dict.fromkeys(zero, 0),
+        **dict.fromkeys(("active_ratio_final", "active_ratio_hysteresis", "active_ratio_calibrated"), 0.0),
+        "materials_by_class": counters.materials_by_class(grey, volume.grey.size - volume.box.voxels),
+        "golden_nonce_limit": None,
+        "golden_nonce_points_topk": [],
+        "unknown_discoveries": None,
+        "unknown_discoveries_reason": "nothing was selected in a constant volume",
+    }
+
+
+def _counted(volume: Volume) -> dict[str, Any]:
+    return {
+        "files_processed": 1,
+        "slices_processed": volume.grey.shape[0],
+        "pixels_processed": volume.grey.size,
+        "valid_voxels": volume.box.voxels,
+        "bytes_read": volume.bytes_read,
+    }
+
+
+def _unknown(
+    solved: Solved, references: dict[tuple[str, ...], counters.Reference] | None
+) -> tuple[int | None, str | None]:
+    """Count discoveries against the volumes done before, and add this one to them."""
+    if references is None:
+        return None, "no reference: this volume is the only one of the run"
+    if solved.cells is None or solved.cell_tables is None:
+        return None, "no reference: more than eight selected features"
+    counts = np.bincount(solved.cells.reshape(-1), minlength=65_536)
+    before = references.get(solved.selected.names)
+    seen = counts if before is None else counts + before.counts
+    references[solved.selected.names] = counters.Reference(solved.cell_tables, seen)
+    if before is None:
+        return None, "no reference: no volume before this one selected the same features"
+    anchored = np.bincount(solved.cells[solved.hysteresis], minlength=65_536)
+    return counters.unknown_voxels(anchored, before.counts), None
+
+
+def training_block(solved: Solved) -> dict[str, Any]:
+    """Return what NX47_METRICS says of selection and training."""
+    chosen, trainings = solved.trained.chosen, solved.trained.trainings
+    times = ("start", "mid", "end")
+    return {
+        "selected_features": list(solved.selected.names),
+        "feature_scores": solved.selected.scores,
+        "features_dropped": solved.selected.dropped,
+        "train_mode": "autonomous",
+        "train_info": {
+            **solved.trained.info(),
+            "label_keep_ratio": solved.label_keep_ratio,
+            "pseudo_labels": solved.pseudo_labels,
+            "bias_after_prior": float(solved.trained.unit.bias),
+        },
+        **{f"active_neurons_{t}": getattr(chosen, f"active_neurons_{t}") for t in times},
+        **{f"active_neurons_{t}_total": getattr(chosen, f"active_neurons_{t}") for t in times},
+        **{f"active_neurons_{t}_total_all": sum(getattr(g, f"active_neurons_{t}") for g in trainings) for t in times},
+        "axis": {
+            "y": solved.axis.y,
+            "x": solved.axis.x,
+            "confidence": solved.axis.confidence,
+            "used": solved.axis_used,
+        },
+        "thresholds": {
+            "strong": solved.thresholds.strong / tables.PROBABILITY_ONE,
+            "weak": solved.thresholds.weak / tables.PROBABILITY_ONE,
+            "source": solved.thresholds.source,
+            "calibrated": solved.calibration.threshold / tables.PROBABILITY_ONE,
+            "target_ratio": solved.calibration.target,
+            "target_source": solved.calibration.source,
+        },
+        "null": {"shape": list(solved.null.shape), "band_shares": list(solved.null.band_weights)},
+    }
+
+
+def old_block(solved: Solved, materials: int, elapsed_s: float) -> dict[str, Any]:
+    """Return the block `v122`."""
+    return v122.block(
+        solved.probability,
+        solved.final,
+        one=tables.PROBABILITY_ONE,
+        materials=materials,
+        features=len(solved.selected.names),
+        elapsed_s=elapsed_s,
+    )
+
+
+def throughput(story: Story, volume: Volume, elapsed_s: float) -> dict[str, Any]:
+    """Return operations, rates and the stage table of a volume."""
+    asked = sum(round(s["calc_ops"]) for s in story.stages.values())
+    executed = sum(round(s["calc_ops_executed"]) for s in story.stages.values())
+    rate = 1 / elapsed_s if elapsed_s > 0 else 0.0
+    return {
+        "calc_ops": asked,
+        "calc_ops_executed": executed,
+        "calc_per_sec": asked * rate,
+        "voxels_per_sec": volume.grey.size * rate,
+        "bytes_per_sec": volume.bytes_read * rate,
+        "elapsed_s": elapsed_s,
+        "stages": story.stages,
+    }
+
+
+def volume_alerts(file: str, solved: Solved, counted: dict[str, Any]) -> list[Alert]:
+    """Return the alerts of a solved volume."""
+    share, expected = counters.border_share(solved.final, alerts.FRAME_DEPTH)
+    facts = alerts.Facts(
+        anchored=counted["pixels_anchor_detected"],
+        calibrated=counted["pixels_active_calibrated"],
+        final=counted["pixels_active_final"],
+        final_unanchored=counted["pixels_active_final"] - counted["pixels_final_anchored"],
+        above_null=counted["golden_nonce_detected"],
+        validation_ce=solved.trained.chosen.val_ce,
+        prior_ce=solved.trained.validation_prior_ce,
+        active_neurons=solved.trained.chosen.active_neurons_end,
+        axis_confidence=solved.axis.confidence,
+        axis_limit=survey.AXIS_LIMIT,
+        border_share=share,
+        border_expected=expected,
+        ties_saturate=solved.calibration.ties_saturate,
+        calibrated_share=solved.calibration.share,
+        target_share=solved.calibration.target,
+        unknown=counted["unknown_discoveries"],
+    )
+    return alerts.judge(file, facts)
+
+
+def global_stats(
+    per_file: list[dict[str, Any]], failed: int, elapsed_s: float, hardware: dict[str, Any]
+) -> dict[str, Any]:
+    """Return GLOBAL_STATS: the sums, the shares of the sums, the rates of the whole run."""
+    totals: dict[str, Any] = {}
+    for key in SUMMED:
+        known = [m[key] for m in per_file if m.get(key) is not None]
+        totals[key] = sum(known) if known or key != "unknown_discoveries" else None
+    box = totals["valid_voxels"]
+    classes: dict[str, int] = {}
+    for entry in per_file:
+        for name, count in entry["materials_by_class"].items():
+            classes[name] = classes.get(name, 0) + count
+    rate = 1 / elapsed_s if elapsed_s > 0 else 0.0
+    return {
+        **totals,
+        "files_failed": failed,
+        "active_ratio_final": counters.ratio(totals["pixels_active_final"], box),
+        "active_ratio_hysteresis": counters.ratio(totals["pixels_anchor_detected"], box),
+        "active_ratio_calibrated": counters.ratio(totals["pixels_active_calibrated"], box),
+        "materials_by_class": classes,
+        "golden_nonce_points_topk": [{**p, "file": m["file"]} for m in per_file for p in m["golden_nonce_points_topk"]],
+        "calc_per_sec_global": totals["calc_ops"] * rate,
+        "voxels_per_sec": totals["pixels_processed"] * rate,
+        "bytes_per_sec": totals["bytes_read"] * rate,
+        "elapsed_total_s": elapsed_s,
+        "hardware": hardware,
+    }
+
+
+def full_mask(volume: Volume, inner: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Return the mask of the whole stack from that of the valid box."""
+    mask = np.zeros(volume.grey.shape, np.bool_)
+    if inner is not None:
+        mask[volume.box.slices] = inner
+    return mask

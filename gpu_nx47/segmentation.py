@@ -1,0 +1,91 @@
+"""From probability to mask: anchors, their company, calibrated voxels, cleaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gpu_nx47 import tables
+
+if TYPE_CHECKING:
+    from gpu_nx47.backend import Meter
+    from gpu_nx47.settings import SegmentSettings
+    from gpu_nx47.stats import Histogram
+
+STRONG_SHARE: Final = 1 / 3
+"""Of the voxels at or above the calibrated threshold, the share that anchors where no strong threshold is given."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Probability codes that decide the hysteresis."""
+
+    weak: int
+    strong: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of a volume, on the device."""
+
+    hysteresis: Any
+    calibrated: Any
+    final: Any
+
+
+def thresholds(histogram: Histogram, settings: SegmentSettings, calibrated: int) -> Thresholds:
+    """Return the weak and strong codes: as set, or measured from the probabilities.
+
+    Parameters
+    ----------
+    histogram : Histogram
+        Of the probability codes.
+    settings : SegmentSettings
+    calibrated : int
+        The calibrated threshold, a code.
+
+    Notes
+    -----
+    Measured: weak is the calibrated threshold; strong is the code that a third of the voxels at or above it reach. A
+    given value wins.
+    """
+    top = tables.PROBABILITY_ONE
+    reached = histogram.at_least(calibrated)
+    weak = min(calibrated, top)
+    strong = max(weak, histogram.highest_reaching(STRONG_SHARE * reached)) if reached else top
+    source = "measured"
+    if settings.weak is not None:
+        weak, source = tables.probability_code(settings.weak), "given"
+    if settings.strong is not None:
+        strong, source = tables.probability_code(settings.strong), "given"
+    return Thresholds(weak, max(weak, strong), source)
+
+
+def segment(backend: Meter, probability: Any, limits: Thresholds, calibrated: int, settings: SegmentSettings) -> Masks:
+    """Return hysteresis, calibrated and final mask of a volume.
+
+    Parameters
+    ----------
+    backend : Meter
+    probability : device array of uint16
+        Codes in the valid box.
+    limits : Thresholds
+    calibrated : int
+        Lowest active code.
+    settings : SegmentSettings
+
+    Notes
+    -----
+    final = clean(hysteresis OR calibrated); cleaning is closing, opening, then dust.
+    """
+    anchored = backend.hysteresis(probability, weak=limits.weak, strong=limits.strong)
+    active = probability >= calibrated
+    mask = anchored | active
+    if any(settings.closing):
+        mask = backend.closing(mask, radius=settings.closing, shape="box")
+    if any(settings.opening):
+        mask = backend.opening(mask, radius=settings.opening, shape="box")
+    if settings.dust > 1:
+        mask = backend.remove_small(mask, min_size=settings.dust, connectivity=26)
+    return Masks(anchored, active, mask)

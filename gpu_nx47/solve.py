@@ -1,0 +1,364 @@
+"""One volume from grey values to mask, told in order: survey, measure, select, train, probability, segment, count.
+
+The stages do not know each other; this is where their results meet. Everything that is decided here is decided on the
+host from exact numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_nx47 import bank, calibration, counters, neuron, null, segmentation, selection, stats, survey
+from gpu_nx47.events import Emit, Event
+from gpu_nx47.journal.merkle import array_digest
+from gpu_nx47.stats import Histogram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gpu_nx47.calibration import Calibration
+    from gpu_nx47.engine import Engine, Tile
+    from gpu_nx47.neuron import Trained, Unit
+    from gpu_nx47.segmentation import Thresholds
+    from gpu_nx47.selection import Selected
+    from gpu_nx47.settings import Settings
+    from gpu_nx47.survey import Axis
+
+
+class Story:
+    """What happened to one file, as events, with the seconds and operations of each stage."""
+
+    def __init__(self, file: str, emit: Emit, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+        self.file = file
+        self.emit = emit
+        self.stages: dict[str, dict[str, float]] = {}
+        self._meter = engine.backend
+        self._clock = clock
+
+    @contextmanager
+    def stage(self, name: str, step: str | None = None) -> Iterator[Callable[[int, int], None]]:
+        """Time a stage; yields what to call with (done, total)."""
+        if step:
+            self.emit(Event("STEP", {"name": step, "file": self.file}))
+        asked, executed = self._meter.total()
+        started = self._clock()
+
+        def progress(done: int, total: int) -> None:
+            data = {"file": self.file, "stage": name, "done": done, "total": total}
+            self.emit(Event("PROGRESS_UPDATE", data))
+
+        try:
+            yield progress
+        finally:
+            seconds = self._clock() - started
+            now_asked, now_executed = self._meter.total()
+            entry = self.stages.setdefault(name, {"seconds": 0.0, "calc_ops": 0, "calc_ops_executed": 0})
+            entry["seconds"] += seconds
+            entry["calc_ops"] += now_asked - asked
+            entry["calc_ops_executed"] += now_executed - executed
+            entry["calc_per_sec"] = entry["calc_ops"] / entry["seconds"] if entry["seconds"] > 0 else 0.0
+
+    def trace(self, stage: str, array: NDArray) -> None:
+        """Emit ARRAY_TRACE with exact statistics and the digest of an array."""
+        if array.dtype == np.bool_:
+            active = int(np.count_nonzero(array))
+            counts = np.array([array.size - active, active])
+        elif array.size:
+            backend = self._meter.backend  # not metered: recording is no calculation of the run
+            counts = backend.histogram(backend.to_device(array))
+        else:
+            counts = np.zeros(1, np.int64)
+        self.emit(Event("ARRAY_TRACE", {"file": self.file, "stage": stage, **exact_statistics(array, counts)}))
+
+
+def exact_statistics(array: NDArray, counts: NDArray[np.int64]) -> dict[str, Any]:
+    """Return shape, dtype, exact minimum, maximum, sum, mean, set and clear bits, and digest of an array.
+
+    Parameters
+    ----------
+    array : numpy.ndarray of bool, uint8, uint16 or int16
+    counts : numpy.ndarray of int64
+        Its exact histogram, from the lowest code of the dtype.
+    """
+    low = 0 if array.dtype == np.bool_ else int(np.iinfo(array.dtype).min)
+    histogram = Histogram(counts, low)
+    n, total, _ = histogram.sums()
+    mask = (1 << (8 * array.dtype.itemsize)) - 1
+    present = np.flatnonzero(counts).tolist()
+    ones = sum(((low + i) & mask).bit_count() * int(counts[i]) for i in present)
+    return {
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "bytes": array.nbytes,
+        "min": histogram.minimum if n else None,
+        "max": histogram.maximum if n else None,
+        "sum": total,
+        "mean": total / n if n else None,
+        "one_bits": ones,
+        "zero_bits": 8 * array.nbytes - ones,
+        "digest": array_digest(array),
+    }
+
+
+@dataclass(frozen=True)
+class Solved:
+    """All that was found in the valid box of one volume."""
+
+    probability: NDArray[np.uint16]
+    hysteresis: NDArray[np.bool_]
+    calibrated: NDArray[np.bool_]
+    final: NDArray[np.bool_]
+    axis: Axis
+    axis_used: bool
+    selected: Selected
+    trained: Trained
+    label_keep_ratio: float
+    pseudo_labels: dict[str, int]
+    calibration: Calibration
+    thresholds: Thresholds
+    null: null.Null
+    cells: NDArray[np.uint16] | None
+    """Joint cell of each voxel, where a reference is kept."""
+    cell_tables: tuple[NDArray[np.uint16], ...] | None
+    saved: dict[str, NDArray] = field(default_factory=dict)
+    """Feature codes asked for with --save."""
+
+
+def solve(
+    grey: NDArray[np.uint8],
+    engine: Engine,
+    settings: Settings,
+    story: Story,
+    references: dict[tuple[str, ...], counters.Reference] | None,
+) -> Solved:
+    """Find the surface in a valid box.
+
+    Parameters
+    ----------
+    grey : numpy.ndarray of uint8
+        The valid box; neither empty nor constant.
+    engine : Engine
+    settings : Settings
+    story : Story
+    references : dict or None
+        Joint cells of volumes done before, by their features; None: this volume has no others to be compared with.
+    """
+    with story.stage("survey", "features_extract_start") as progress:
+        seen = survey.survey(engine, grey, settings, progress)
+        axis = survey.fit_axis(seen, grey.shape)
+        used = axis.confidence >= survey.AXIS_LIMIT
+        low, high = _otsu_means(grey)
+        labels = survey.pseudo_labels(seen, grey.shape, high - low, axis if used else None)
+        keep = _balanced(labels, seen.order, settings.neuron.samples)
+    names = _candidates(settings, used)
+    eighths = axis.eighths(grey.shape[0]) if used else None
+    with story.stage("features") as progress:
+        measured = bank.measure(engine, grey, names, eighths, seen.index[keep], progress)
+    kept_labels = labels[keep]
+    with story.stage("select", "select_start"):
+        fixed = tuple(n for n in settings.features.fixed if n in names)
+        chosen = selection.select(
+            measured.histograms,
+            measured.samples,
+            kept_labels,
+            top_k=settings.features.top_k,
+            redundancy=settings.features.redundancy,
+            fixed=fixed,
+        )
+        _trace_features(story, chosen, measured.histograms, grey.shape)
+    with story.stage("train", "train_start") as progress:
+        counted = {name: int((labels == code).sum()) for name, code in _CLASSES.items()}
+        trained = _train(
+            engine, grey.shape, settings, chosen, measured, seen.index[keep], kept_labels, counted, progress
+        )
+    with story.stage("probability", "probability_start") as progress:
+        places = _cell_tables(chosen, measured.histograms, references)
+        found = _probability(engine, grey, trained.unit, eighths, places, "features" in settings.save, progress)
+    with story.stage("null", "null_start"):
+        chance = _null(engine, grey, trained.unit, axis if used else None, settings.seed)
+    with story.stage("segment", "segment_start"):
+        cut, limits, masks = _segment(engine, found, settings, chance)
+    story.trace("probability_map", found.probability)
+    for name in ("hysteresis", "calibrated", "final"):
+        story.trace(f"mask_{name}", masks[name])
+    return Solved(
+        probability=found.probability,
+        **masks,
+        axis=axis,
+        axis_used=used,
+        selected=chosen,
+        trained=trained,
+        label_keep_ratio=float((labels != survey.UNDECIDED).sum()) / len(labels),
+        pseudo_labels=counted,
+        calibration=cut,
+        thresholds=limits,
+        null=chance,
+        cells=found.cells,
+        cell_tables=places,
+        saved=found.saved,
+    )
+
+
+_CLASSES = {"background": survey.BACKGROUND, "recto": survey.RECTO, "undecided": survey.UNDECIDED}
+
+
+def _otsu_means(grey: NDArray[np.uint8]) -> tuple[float, float]:
+    counts = np.bincount(grey.reshape(-1), minlength=256)
+    (cut,) = stats.otsu(counts, 2)
+    return stats.class_mean(counts, 0, cut), stats.class_mean(counts, cut + 1, 255)
+
+
+def _balanced(labels: NDArray, order: NDArray, wanted: int) -> NDArray[np.int64]:
+    """Return the positions of the sample: rectos first come first served up to half, background for the rest."""
+    by_draw = np.argsort(order, kind="stable")
+    recto = by_draw[labels[by_draw] == survey.RECTO][: wanted // 2]
+    background = by_draw[labels[by_draw] == survey.BACKGROUND][: wanted - len(recto)]
+    return np.sort(np.concatenate([recto, background]))
+
+
+def _candidates(settings: Settings, axis_used: bool) -> tuple[str, ...]:
+    asked = settings.features.fixed or settings.features.bank
+    return tuple(n for n in asked if axis_used or bank.parse(n)[0] not in bank.ODD)
+
+
+def _trace_features(
+    story: Story, chosen: Selected, histograms: dict[str, Histogram], shape: tuple[int, int, int]
+) -> None:
+    digest = hashlib.sha256()
+    table = {}
+    for name in chosen.names:
+        histogram, kind = histograms[name], bank.feature(name)
+        digest.update(np.ascontiguousarray(histogram.counts, "<i8").tobytes())
+        low, high = histogram.minimum * kind.step, histogram.maximum * kind.step
+        mean = histogram.mean_deviation()[0] * kind.step
+        table[name] = {"min": low, "max": high, "mean": mean, "unit": kind.unit, "step": kind.step}
+    data = {
+        "file": story.file,
+        "stage": "features_selected",
+        "shape": [len(chosen.names), *shape],
+        "dtype": "16-bit codes",
+        "bytes": 2 * len(chosen.names) * math.prod(shape),
+        "features": table,
+        "digest": digest.hexdigest(),
+        "digest_of": "exact histograms of the codes, in order",
+    }
+    story.emit(Event("ARRAY_TRACE", data))
+
+
+def _train(
+    engine: Engine,
+    shape: tuple[int, int, int],
+    settings: Settings,
+    chosen: Selected,
+    measured: bank.Measured,
+    index: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    counted: dict[str, int],
+    progress: Callable[[int, int], None],
+) -> Trained:
+    point = np.stack(np.unravel_index(index, shape), axis=1)
+    split = neuron.hold_out(point, labels, shape, settings.seed, bank.halo(chosen.names))
+    decided = counted["recto"] + counted["background"]
+    return neuron.train(
+        engine.backend,
+        chosen.names,
+        measured.histograms,
+        measured.samples,
+        labels,
+        split,
+        settings.neuron,
+        counted["recto"] / decided if decided else 0.0,
+        progress,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    probability: NDArray[np.uint16]
+    histogram: Histogram
+    cells: NDArray[np.uint16] | None
+    saved: dict[str, NDArray]
+
+
+def _probability(
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    unit: Unit,
+    axis: NDArray | None,
+    places: tuple[NDArray, ...] | None,
+    save: bool,
+    progress: Callable[[int, int], None] | None,
+) -> _Found:
+    """Run the neuron over a box, tile by tile: features are computed, used and forgotten."""
+    backend = engine.backend
+    margin = bank.halo(unit.features)
+
+    def work(tile: Tile) -> tuple[NDArray, NDArray, NDArray | None, list[NDArray]]:
+        features = bank.TileBank(backend, grey, tile, axis, margin)
+        codes = tuple(features.codes(name) for name in unit.features)
+        probability = unit.probability(backend, codes)
+        cells = None
+        if places is not None:
+            parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
+            cells = backend.to_host(sum(parts[1:], parts[0]))
+        saved = [backend.to_host(c) for c in codes] if save else []
+        return backend.to_host(probability), backend.histogram(probability), cells, saved
+
+    probability = np.empty(grey.shape, np.uint16)
+    cells = None if places is None else np.empty(grey.shape, np.uint16)
+    counts = np.zeros(65_536, np.int64)
+    saved: dict[str, NDArray] = {}
+    for tile, (part, part_counts, part_cells, part_saved) in engine.map(grey.shape, work, progress):
+        probability[tile.core] = part
+        counts += part_counts
+        if cells is not None and part_cells is not None:
+            cells[tile.core] = part_cells
+        for name, codes in zip(unit.features, part_saved, strict=False):
+            saved.setdefault(name, np.empty(grey.shape, codes.dtype))[tile.core] = codes
+    return _Found(probability, Histogram(counts), cells, saved)
+
+
+def _cell_tables(
+    chosen: Selected, histograms: dict[str, Histogram], references: dict[tuple[str, ...], counters.Reference] | None
+) -> tuple[NDArray[np.uint16], ...] | None:
+    """Return the tables of the joint cells: a reference's own where there is one, so that cells mean the same."""
+    if references is None or counters.CELL_BITS * len(chosen.names) > 16:
+        return None
+    before = references.get(chosen.names)
+    return before.tables if before else counters.cell_tables([histograms[name] for name in chosen.names])
+
+
+def _null(engine: Engine, grey: NDArray[np.uint8], unit: Unit, axis: Axis | None, seed: int) -> null.Null:
+    fake, shares = null.surrogate(engine.backend, grey, seed)
+    eighths = None
+    if axis is not None:  # the axis stands to the surrogate's middle as it stands to the volume's
+        dy, dx = ((whole - part) / 2 for whole, part in zip(grey.shape[1:], fake.shape[1:], strict=True))
+        eighths = replace(axis, y=axis.y - dy, x=axis.x - dx).eighths(fake.shape[0])
+    found = _probability(engine, fake, unit, eighths, None, False, None)
+    return null.Null(found.histogram, (fake.shape[0], fake.shape[1], fake.shape[2]), shares)
+
+
+def _segment(
+    engine: Engine, found: _Found, settings: Settings, chance: null.Null
+) -> tuple[Calibration, Thresholds, dict[str, NDArray[np.bool_]]]:
+    backend = engine.backend
+    if settings.segment.ratio is None:
+        target, source = calibration.expected_share(found.histogram), "measured: mean probability"
+    else:
+        target, source = settings.segment.ratio, "given"
+    cut = calibration.calibrate(found.histogram, target, source)
+    limits = segmentation.thresholds(found.histogram, settings.segment, cut.threshold)
+    masks = segmentation.segment(backend, backend.to_device(found.probability), limits, cut.threshold, settings.segment)
+    host = {
+        name: np.ascontiguousarray(backend.to_host(getattr(masks, name)))
+        for name in ("hysteresis", "calibrated", "final")
+    }
+    return cut, limits, host

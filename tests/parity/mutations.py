@@ -1,0 +1,58 @@
+"""Small breakages of the twins: the parity test of the kernel must fail on each, or it tests nothing.
+
+A row is (file under cpu_fallback, old text that occurs once in it, new text, kernel). At least two rows a kernel: an
+index, a constant, an operator or a comparison, and no row that leaves the function the same (for a maximum along z, the
+last slice beyond the border is one: it mirrors a slice inside).
+"""
+
+MUTATIONS = [
+    ("twin/_gaussian.py", "at_z[radius + z + k]", "at_z[radius + z - k]", "gaussian"),
+    ("twin/_gaussian.py", "at_y[radius + y - k]", "at_y[radius + y + k]", "gaussian"),
+    ("twin/_gaussian.py", "padded[i] = padded[radius + at_x[i]]", "padded[i] = padded[radius - at_x[i]]", "gaussian"),
+    ("twin/_gaussian.py", "padded[radius + width + i] =", "padded[radius + width - i] =", "gaussian"),
+    ("twin/_gaussian.py", "np.float32(lo[x]) + np.float32(hi[x])", "np.float32(lo[x]) - np.float32(hi[x])", "gaussian"),
+    ("twin/_gaussian.py", "_SCALE = np.float32(256)", "_SCALE = np.float32(255)", "gaussian"),
+    ("twin/_gaussian.py", "_TOP = np.float32(HIGHEST)", "_TOP = np.float32(HIGHEST + 4)", "gaussian"),
+    ("twin/_gaussian.py", "np.int32(narrow[i]) - np", "np.int32(narrow[i]) + np", "band_pass"),
+    ("twin/_gaussian.py", "difference + np.int32(2)", "difference + np.int32(1)", "band_pass"),
+    ("twin/_gaussian.py", ">> np.int32(2)", ">> np.int32(3)", "band_pass"),
+    ("twin/_gradient.py", "smooth[min(z + 1, depth - 1)]", "smooth[min(z + 2, depth - 1)]", "gradient_magnitude"),
+    ("twin/_gradient.py", "smooth[max(z - 1, 0)]", "smooth[max(z - 1, 1)]", "gradient_magnitude"),
+    ("twin/_gradient.py", "(dz * dz + dy * dy) + dx * dx", "dz * dz + (dy * dy + dx * dx)", "gradient_magnitude"),
+    ("twin/_gradient.py", "_EIGHTH = np.float32(0.125)", "_EIGHTH = np.float32(0.124)", "gradient_magnitude"),
+    (
+        "twin/_gradient.py",
+        "padded[row.size + 1] = padded[row.size]",
+        "padded[row.size + 1] = padded[1]",
+        "gradient_magnitude",
+    ),
+    ("twin/_gradient.py", "_SIX = np.float32(6)", "_SIX = np.float32(5)", "laplacian"),
+    ("twin/_gradient.py", "1 << (shift - 1)", "1 << (shift - 0)", "laplacian"),
+    ("twin/_gradient.py", "np.float32(2.0**-shift)", "np.float32(2.1**-shift)", "laplacian"),
+    ("twin/_gradient.py", "np.float32(-32768)", "np.float32(-32767)", "laplacian"),
+    ("twin/_gradient.py", "np.float32(32767)", "np.float32(32766)", "laplacian"),
+    ("twin/_gradient.py", "codes[max(z - 1, 0)]", "codes[max(z - 2, 0)]", "laplacian"),
+    ("twin/_gradient.py", "dy * ty + dx * tx", "dy * ty - dx * tx", "gradient_along"),
+    ("twin/_gradient.py", "ty * ty + tx * tx", "ty * ty + tx * ty", "gradient_along"),
+    ("twin/_gradient.py", "to_y[z, y], to_x[z]", "to_y[z, 0], to_x[z]", "gradient_along"),
+    ("twin/_gradient.py", "_ONE = np.float32(1)", "_ONE = np.float32(9)", "gradient_along"),
+    ("twin/_projection.py", "grey.shape[0], window // 2", "grey.shape[0], window // 3", "z_projection"),
+    ("twin/_projection.py", "length *= 2", "length *= 3", "z_projection"),
+    ("twin/_projection.py", "columns[z + window - 1]", "columns[z + window - 2]", "z_projection"),
+    ("twin/_projection.py", "total[x] -= value", "total[x] += value", "z_projection"),
+    ("twin/_projection.py", "squares[x] -= value", "squares[x] += value", "z_projection"),
+    ("twin/_projection.py", "constants = np.array([512,", "constants = np.array([513,", "z_projection"),
+    ("twin/_projection.py", "256 / window", "255 / window", "z_projection"),
+    ("twin/_projection.py", "32768 * 255 * window", "32767 * 255 * window", "z_projection"),
+    ("twin/_projection.py", "denominator + _root", "denominator - _root", "z_projection"),
+    ("twin/_projection.py", "np.uint16(8)", "np.uint16(7)", "z_projection"),
+    ("twin/_table.py", "counts[2, flat[i + 2]]", "counts[2, flat[i + 1]]", "histogram"),
+    ("twin/_table.py", "np.int64(flat[i + 1])", "np.int64(flat[i + 0])", "histogram"),
+    ("twin/_table.py", "counts[2] + counts[3]", "counts[2] - counts[3]", "histogram"),
+    ("twin/_table.py", "flat[i] != 0", "flat[i] != 1", "count"),
+    ("twin/_table.py", "total = 0", "total = 1", "count"),
+    ("twin/_table.py", "result[i] = table[np.int64(flat[i])", "result[i] = table[np.int64(flat[0])", "lookup"),
+    ("twin/_table.py", "result[i] = table[np.int64(flat[i])", "result[i] = table[-np.int64(flat[i])", "lookup"),
+    ("twin/_table.py", "array.reshape(-1)[index]", "array.reshape(-1)[-index]", "gather"),
+    ("twin/_table.py", "array.reshape(-1)[index]", "array.reshape(-1)[index // 2]", "gather"),
+]
