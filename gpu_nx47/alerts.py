@@ -26,11 +26,6 @@ TEXTS: Final[dict[str, tuple[str, str, str]]] = {
         "More than half of the final mask is there only because a share of active voxels was asked for.",
         "Lower segment.ratio, or leave it to be measured.",
     ),
-    "NO_SURFACE": (
-        "warning",
-        "Nothing in this volume lies above what a sheetless volume of the same grey values gives.",
-        "Look at the overlays; an empty mask may be the better answer.",
-    ),
     "NO_LEARNING": (
         "error",
         "On held-out voxels the neuron is no better than always saying their share.",
@@ -112,8 +107,6 @@ class Facts:
     calibrated: int
     final: int
     final_unanchored: int
-    above_null: int
-    """Voxels of the final mask above the null's 99.99th percentile."""
     validation_ce: float
     prior_ce: float
     """What always saying the share would cost on the same voxels."""
@@ -146,7 +139,6 @@ def judge(file: str, facts: Facts) -> list[Alert]:
     rules = (
         (anchored < ANCHOR_WEAK, "ANCHOR_WEAK", anchored, ANCHOR_WEAK),
         (carried > CALIBRATION_CARRIES, "CALIBRATION_CARRIES", carried, CALIBRATION_CARRIES),
-        (facts.above_null == 0, "NO_SURFACE", facts.above_null, 1),
         (not learned, "NO_LEARNING", facts.validation_ce, facts.prior_ce),
         (unknown > UNKNOWN_SHARE, "OUT_OF_DISTRIBUTION", unknown, UNKNOWN_SHARE),
         (facts.axis_confidence < facts.axis_limit, "RECTO_UNKNOWN", facts.axis_confidence, facts.axis_limit),

@@ -229,8 +229,8 @@ def _order_statistics(values: NDArray[Any], percentiles: tuple[float, float]) ->
         low, high = (int(np.searchsorted(below, rank, side="right")) for rank in ranks)
         return float(low), float(high)
     ordered = np.partition(values, sorted(set(ranks)), axis=None)
-    low, high = (float(ordered[rank]) + 0.0 for rank in ranks)  # + 0.0: a zero has one sign in the record
-    return low, high
+    # + 0.0: a zero has one sign in the record.
+    return float(ordered[ranks[0]]) + 0.0, float(ordered[ranks[1]]) + 0.0
 
 
 def expected_shapes(sources: Iterable[Source]) -> Iterator[tuple[str, Shape | None]]:

@@ -193,7 +193,6 @@ def volume_alerts(file: str, solved: Solved, counted: dict[str, Any]) -> list[Al
         calibrated=counted["pixels_active_calibrated"],
         final=counted["pixels_active_final"],
         final_unanchored=counted["pixels_active_final"] - counted["pixels_final_anchored"],
-        above_null=counted["golden_nonce_detected"],
         validation_ce=solved.trained.chosen.val_ce,
         prior_ce=solved.trained.validation_prior_ce,
         active_neurons=solved.trained.chosen.active_neurons_end,

@@ -62,7 +62,7 @@ def save_outputs(folder: Path, volume: Volume, solved: Solved, engine: Engine, w
 
 
 def normals(volume: Volume, engine: Engine) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16]]:
-    """Return the unit gradient of G(2), towards the bright side: z, y, x in the valid box, step 1/32767; 0 where flat."""
+    """Return the unit gradient of G(2), towards the bright side: z, y, x of the box, step 1/32767; 0 where flat."""
     grey = np.ascontiguousarray(volume.grey[volume.box.slices])
     found = tuple(np.zeros(grey.shape, np.int16) for _ in range(3))
     margin = bank.feature(f"grad_mag@{survey.NORMAL_SIGMA:g}").halo

@@ -266,7 +266,6 @@ def _train(
 ) -> Trained:
     point = np.stack(np.unravel_index(index, shape), axis=1)
     split = neuron.hold_out(point, labels, shape, settings.seed, bank.halo(chosen.names))
-    decided = counted["recto"] + counted["background"]
     return neuron.train(
         engine.backend,
         chosen.names,
@@ -275,7 +274,7 @@ def _train(
         labels,
         split,
         settings.neuron,
-        counted["recto"] / decided if decided else 0.0,
+        counted["recto"] / sum(counted.values()),  # undecided voxels lie off the face: they count as background
         progress,
     )
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.law import _gaussian, _gradient, _neuron, _projection, _table
+from cpu_fallback.law import _entropy, _gaussian, _gradient, _neuron, _projection, _table, _variance
+from cpu_fallback.law._entropy import local_entropy
 from cpu_fallback.law._gaussian import band_pass, gaussian
 from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian
 from cpu_fallback.law._neuron import neuron, neuron_sums
 from cpu_fallback.law._projection import z_projection
 from cpu_fallback.law._table import count, gather, histogram, lookup
+from cpu_fallback.law._variance import local_variance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,8 @@ __all__ = [
     "gradient_magnitude",
     "histogram",
     "laplacian",
+    "local_entropy",
+    "local_variance",
     "lookup",
     "neuron",
     "neuron_sums",
@@ -41,11 +45,13 @@ __all__ = [
 NAME = "law"
 
 OPERATIONS: dict[str, Callable[..., float]] = {
+    **_entropy.OPERATIONS,
     **_gaussian.OPERATIONS,
     **_gradient.OPERATIONS,
     **_neuron.OPERATIONS,
     **_projection.OPERATIONS,
     **_table.OPERATIONS,
+    **_variance.OPERATIONS,
 }
 
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cpu_fallback.twin._entropy import local_entropy
 from cpu_fallback.twin._gaussian import band_pass, gaussian
 from cpu_fallback.twin._gradient import gradient_along, gradient_magnitude, laplacian
 from cpu_fallback.twin._neuron import neuron, neuron_sums
 from cpu_fallback.twin._projection import z_projection
 from cpu_fallback.twin._table import count, gather, histogram, lookup
+from cpu_fallback.twin._variance import local_variance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +27,8 @@ __all__ = [
     "gradient_magnitude",
     "histogram",
     "laplacian",
+    "local_entropy",
+    "local_variance",
     "lookup",
     "neuron",
     "neuron_sums",

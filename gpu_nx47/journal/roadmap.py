@@ -25,17 +25,32 @@ STEPS: Final = {
 FILE_STEPS: Final = ("load", "features", "train", "segment")
 """The steps gone through once for each file."""
 
-_WORDS: Final = {
-    "load": "load", "feature": "features", "select": "features", "train": "train", "neuron": "train",
-    "probability": "segment", "segment": "segment", "hysteresis": "segment", "calibrat": "segment", "clean": "segment",
-    "write": "segment", "overlay": "segment", "package": "package", "submission": "package", "discover": "discovery",
-}  # fmt: skip
+_SPANS: Final = {
+    "discover": ("discovery", 0.0, 1.0),
+    "load": ("load", 0.0, 1.0),
+    "features_extract": ("features", 0.0, 0.3),  # the step's name while the survey runs
+    "survey": ("features", 0.0, 0.3),
+    "feature": ("features", 0.3, 0.9),
+    "select": ("features", 0.9, 1.0),
+    "train": ("train", 0.0, 1.0),
+    "probability": ("segment", 0.0, 0.4),
+    "null": ("segment", 0.4, 0.7),
+    "segment": ("segment", 0.7, 0.9),
+    "hysteresis": ("segment", 0.7, 0.8),
+    "calibrat": ("segment", 0.8, 0.85),
+    "clean": ("segment", 0.85, 0.9),
+    "write": ("segment", 0.9, 0.95),
+    "count": ("segment", 0.95, 1.0),
+    "package": ("package", 0.0, 1.0),
+    "submission": ("package", 0.0, 1.0),
+}
+"""The part of a roadmap step that each stage is, by the beginning of its name; a rough share of the time."""
 _INTERVAL_NS: Final = 300_000_000
 
 
-def step_of(name: str) -> str | None:
-    """Return the roadmap step that a stage's name (`features_extract_start`, `segment` ...) belongs to."""
-    return next((step for word, step in _WORDS.items() if name.startswith(word)), None)
+def span_of(stage: str) -> tuple[str, float, float] | None:
+    """Return (roadmap step, begin, end) of a stage or STEP name; None for one that is not known."""
+    return next((span for word, span in _SPANS.items() if stage.startswith(word)), None)
 
 
 class Progress:
@@ -45,7 +60,7 @@ class Progress:
         self.files_total = 0
         self.files_done = 0
         self.file: str = ""
-        self.step: str = ""
+        self.stage: str = ""
         self._share = dict.fromkeys(STEPS, 0.0)  # of the file in work; of the run for discovery and package
 
     def see(self, event: Event) -> None:
@@ -57,16 +72,18 @@ class Progress:
                 self._share["discovery"] = 1.0
             case "FILE_START":
                 self.files_total = max(self.files_total, int(data.get("total") or 0))
-                self._begin_file(str(data.get("file", "")))
+                self._begin_file(data.get("file"))
             case "STEP":
-                self._enter(step_of(str(data.get("name", ""))), 0.0)
+                self._begin_file(data.get("file"))  # a file is loaded before its FILE_START can tell its shape
+                self._enter(str(data.get("name", "")), 0.0)
             case "PROGRESS_UPDATE":
                 done, total = data.get("done") or 0, data.get("total") or 0
-                self._enter(step_of(str(data.get("stage", ""))), min(1.0, done / total) if total else 0.0)
+                self._begin_file(data.get("file"))
+                self._enter(str(data.get("stage", "")), min(1.0, done / total) if total else 0.0)
             case "FILE_DONE" | "FILE_FAILED":
                 self.files_done += 1
                 self.files_total = max(self.files_total, self.files_done)
-                self._begin_file("")
+                self._end_file()
             case "GLOBAL_STATS":
                 self._enter("package", 0.0)
             case "SUBMISSION_VALIDATED":
@@ -89,27 +106,32 @@ class Progress:
         """Return the mean over the steps that take the time, 0 to 100."""
         return sum(map(self.percent, FILE_STEPS)) / len(FILE_STEPS)
 
-    def _begin_file(self, file: str) -> None:
-        self.file, self.step = file, ""
-        for step in FILE_STEPS:
-            self._share[step] = 0.0
+    def _begin_file(self, file: str | None) -> None:
+        if file and file != self.file:
+            self._end_file()
+            self.file = file
 
-    def _enter(self, step: str | None, share: float) -> None:
-        """Set a step's share; the steps of this file before it are over then. Nothing ever falls."""
-        if step is None:
+    def _end_file(self) -> None:
+        self.file = self.stage = ""
+        self._share.update(dict.fromkeys(FILE_STEPS, 0.0))
+
+    def _enter(self, stage: str, share: float) -> None:
+        """Set how much of a stage is done; the steps of this file before it are over then. Nothing ever falls."""
+        span = span_of(stage)
+        if span is None:
             return
-        self.step = step
-        self._share[step] = max(self._share[step], share)
+        step, begin, end = span
+        self.stage = stage.removesuffix("_start")
+        self._share[step] = max(self._share[step], begin + (end - begin) * share)
         if step in FILE_STEPS:
-            for earlier in FILE_STEPS[: FILE_STEPS.index(step)]:
-                self._share[earlier] = 1.0
+            self._share.update(dict.fromkeys(FILE_STEPS[: FILE_STEPS.index(step)], 1.0))
 
     def _end(self, packed: bool) -> None:
-        for step in STEPS:
-            if step != "package" or packed:
-                self._share[step] = 1.0
-        self.files_done = self.files_total
-        self.file = self.step = ""
+        self._end_file()
+        self.files_done = self.files_total = max(1, self.files_total)
+        self._share["discovery"] = 1.0
+        if packed:
+            self._share["package"] = 1.0
 
 
 class Roadmap:

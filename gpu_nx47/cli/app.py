@@ -1,0 +1,223 @@
+"""The commands. Each loads what it needs when it runs, so that `nx47 --help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from gpu_nx47.cli.exits import ALL_DONE, NO_ZIP, errors_become_exit_codes, leave, say_error
+from gpu_nx47.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpu_nx47.journal import Observer
+    from gpu_nx47.settings import Settings
+
+KAGGLE_OUTPUT: Final = Path("/kaggle/working")
+DEFAULT_OUTPUT: Final = Path("out")
+PHANTOM_FOLDER: Final = "phantom"
+SMALLEST_PHANTOM: Final = 32
+
+EXIT_CODES: Final = (
+    "Exit codes: 0 all done; 1 a bug of nx47; 2 the request cannot be understood; 3 some files failed, the zip is "
+    "valid; 4 no zip; 130 interrupted."
+)
+
+_PLAIN: Final[dict[str, Any]] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
+app = typer.Typer(
+    help="Find the papyrus surface in CT volumes of the Herculaneum scrolls.", no_args_is_help=True, **_PLAIN
+)
+submission_app = typer.Typer(help="Work on a submission.zip.", no_args_is_help=True, **_PLAIN)
+app.add_typer(submission_app, name="submission")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from gpu_nx47._version import __version__
+
+        typer.echo(f"nx47 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    root: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A competition root, a folder of TIFFs, or one TIFF. On Kaggle it is found.", metavar="ROOT"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Folder of the results (./out; on Kaggle /kaggle/working).")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="auto|gpu|cpu|law", help="Where to compute; same bits.")
+    ] = None,
+    tile: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxels worked on at once; same bits.")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="Threads (0: every processor); same bits.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="probability,normals,features", help="Further outputs, as TIFF.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show errors only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Show each event as a line of JSON, nothing else.")] = False,
+) -> None:
+    """Find the surface in every volume under ROOT and write OUT/submission.zip."""
+    with errors_become_exit_codes():
+        from gpu_nx47.configure import environment_paths, resolve
+
+        root_variable, output_variable = environment_paths(os.environ)
+        settings, notes = resolve(
+            config, overrides or [], os.environ, backend=backend, tile=tile, threads=threads, save=save
+        )
+        where = root or root_variable
+        if where is None and not on_kaggle():
+            raise UsageError("ROOT is missing: expected a competition root, a folder of TIFFs, or one TIFF")
+        if not (quiet or as_json):
+            for note in notes:
+                print(note, file=sys.stderr)
+        _run(where, output or output_variable or default_output(), settings, quiet=quiet, as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    size: Annotated[int, typer.Option(metavar="N", help="Voxels a side.")] = 96,
+    seed: Annotated[int, typer.Option(metavar="S", help="Which phantom.")] = 1,
+    output: Annotated[Path | None, typer.Option(metavar="OUT", help="Folder of the results.")] = None,
+) -> None:
+    """Draw a scroll phantom into OUT/phantom and run on it."""
+    with errors_become_exit_codes():
+        from gpu_nx47.configure import resolve
+        from gpu_nx47.phantom import write_phantom_root
+
+        settings, _ = resolve(None, [], os.environ)
+        folder = output or default_output()
+        root = folder / PHANTOM_FOLDER
+        _check_size(size)
+        _write_phantoms(write_phantom_root, root, size, [seed], [])
+        _run(root, folder, settings, quiet=False, as_json=False)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write the competition's layout into.")],
+    size: Annotated[int, typer.Option(metavar="N", help="Voxels a side.")],
+    seeds: Annotated[str, typer.Option(metavar="A,B", help="One test image for each seed.")],
+    train_seeds: Annotated[str, typer.Option(metavar="C,D", help="One labelled training image for each seed.")] = "",
+) -> None:
+    """Write scroll phantoms in the competition's layout."""
+    with errors_become_exit_codes():
+        from gpu_nx47.phantom import write_phantom_root
+
+        _check_size(size)
+        test, train = _seeds("--seeds", seeds), _seeds("--train-seeds", train_seeds)
+        _write_phantoms(write_phantom_root, out, size, test, train)
+        typer.echo(f"{out}: {len(test)} test and {len(train)} training volumes of {size} x {size} x {size} voxels.")
+
+
+@app.command()
+def doctor(
+    output: Annotated[Path | None, typer.Option(metavar="OUT", help="Folder to check for writing.")] = None,
+) -> None:
+    """Say whether `nx47 run` would work on this machine, and what to do where it would not."""
+    with errors_become_exit_codes():
+        from gpu_nx47.cli.checks import examine, report
+
+        checks = examine(output or default_output())
+        typer.echo(report(checks))
+        leave(NO_ZIP if any(check.verdict == "no" for check in checks) else ALL_DONE)
+
+
+@submission_app.command("check")
+def check(
+    archive: Annotated[Path, typer.Argument(metavar="ZIP", help="The submission.zip.")],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the images it answers.")],
+) -> None:
+    """Re-read a submission page by page: 0 where it is acceptable, 4 with every problem named where it is not."""
+    with errors_become_exit_codes():
+        from gpu_nx47.submission import check_submission
+
+        if not archive.is_file():
+            raise UsageError(f"{archive}: expected a submission.zip, found no file")
+        if not images.is_dir():
+            raise UsageError(f"{images}: expected the folder of the images, found no folder")
+        found = check_submission(archive, images)
+        if found.ok:
+            typer.echo(f"yes: {archive} is acceptable.")
+            leave(ALL_DONE)
+        for problem in found.problems:
+            say_error(str(problem))
+        typer.echo(f"no: {archive} is not acceptable, {len(found.problems)} problems.")
+        leave(NO_ZIP)
+
+
+def on_kaggle() -> bool:
+    """Say whether this is a Kaggle notebook."""
+    return KAGGLE_OUTPUT.is_dir()
+
+
+def default_output() -> Path:
+    """Return the folder of the results where the user names none."""
+    return KAGGLE_OUTPUT if on_kaggle() else DEFAULT_OUTPUT
+
+
+def _run(root: Path | None, output: Path, settings: Settings, *, quiet: bool, as_json: bool) -> None:
+    from gpu_nx47 import pipeline
+
+    console = _console(settings, quiet=quiet, as_json=as_json)
+    try:
+        result = pipeline.run(root, output, settings, console)
+    finally:
+        console.close()
+    if result.submission is None:
+        say_error(f"no submission.zip was written; {output} holds the record of why.")
+    leave(result.exit_code)
+
+
+def _console(settings: Settings, *, quiet: bool, as_json: bool) -> Observer:
+    from gpu_nx47.cli.console import Console, ErrorLines, EventLines
+
+    if as_json:
+        return EventLines(sys.stdout, sys.stderr)
+    if quiet:
+        return ErrorLines(sys.stderr)
+    return Console(sys.stdout, sys.stderr, every_event=settings.ultra_console_log)
+
+
+def _check_size(size: int) -> None:
+    if not SMALLEST_PHANTOM <= size <= 1024:
+        raise UsageError(f"--size: expected {SMALLEST_PHANTOM} to 1024 voxels, got {size}")
+
+
+def _seeds(option: str, text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UsageError(f"{option}: expected integers A,B, got {text!r}") from error
+    if any(seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise UsageError(f"{option}: expected different integers from 0, got {text!r}")
+    return seeds
+
+
+def _write_phantoms(write: Any, out: Path, size: int, test: list[int], train: list[int]) -> None:
+    from gpu_nx47.errors import OutputError
+
+    try:
+        write(out, size=size, seeds=test, train_seeds=train)
+    except OSError as error:
+        raise OutputError(f"{out}: the phantom cannot be written: {error}. Choose another folder.") from error

@@ -1,0 +1,241 @@
+"""What the user watches: observers of the run's events that write to a terminal, a log, or a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from gpu_nx47.cli.block import number, stats_block
+from gpu_nx47.journal.encoding import compact
+from gpu_nx47.journal.record import record_fields
+from gpu_nx47.journal.roadmap import Progress
+from gpu_nx47.journal.views import flat_entry
+
+if TYPE_CHECKING:
+    from gpu_nx47.journal import Stamped
+
+FIRST_INTERVAL_S: Final = 10.0
+INTERVAL_GROWTH: Final = 0.1
+"""Plain progress lines come every 10 s at first, later each time the run is a tenth older: 60 lines in 9 hours."""
+MOST_ALERTS: Final = 40
+"""Alerts shown for one file."""
+
+
+class _Lines:
+    """Lines to a stream that may be closed at the other end or speak a narrow encoding."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._broken = False
+
+    def write(self, line: str) -> None:
+        if self._broken:
+            return
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            # A file name may hold bytes that are no text: shown escaped, never a reason to stop.
+            self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):  # `nx47 run | head`: the reader left, the run and its record go on
+            self._broken = True
+
+
+class ErrorLines:
+    """Observer that shows errors alone (--quiet)."""
+
+    def __init__(self, errors: TextIO) -> None:
+        self._errors = _Lines(errors)
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Show the event where it is an error."""
+        line = error_line(stamped.event.name, stamped.event.data)
+        if line is not None:
+            self._errors.write(line)
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+class EventLines(ErrorLines):
+    """Observer that shows each event as a line of JSON on one stream, and errors on another (--json)."""
+
+    def __init__(self, stream: TextIO, errors: TextIO) -> None:
+        super().__init__(errors)
+        self._lines = _Lines(stream)
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Show the event."""
+        self._lines.write(compact(record_fields(stamped)).decode("ascii"))
+        super().__call__(stamped)
+
+
+class Console:
+    """Observer that shows progress, short sentences, and GLOBAL_STATS as the last block.
+
+    Parameters
+    ----------
+    stream, errors : TextIO
+        Where sentences go, and where progress bar and errors go.
+    every_event : bool
+        Show each event as V122 did, a line of flat JSON, in place of progress and sentences.
+    """
+
+    def __init__(self, stream: TextIO, errors: TextIO, *, every_event: bool = False) -> None:
+        self._lines = _Lines(stream)
+        self._errors = _Lines(errors)
+        self._every_event = every_event
+        self._progress = Progress()
+        self._bar = None if every_event or not errors.isatty() else _bar(errors)
+        self._stats: dict[str, Any] | None = None
+        self._start_ns: int | None = None
+        self._next_ns = 0
+        self._index = 0
+        self._shape = ""
+        self._features: int | None = None
+        self._alerts: set[tuple[str, str]] = set()
+        self._alerts_hidden = 0
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Show what the event says to a reader, if anything."""
+        name, data = stamped.event.name, stamped.event.data
+        if self._start_ns is None:
+            self._start_ns = stamped.mono_ns
+            self._next_ns = stamped.mono_ns + int(FIRST_INTERVAL_S * 1e9)
+        self._progress.see(stamped.event)
+        if name == "GLOBAL_STATS":
+            self._stats = data  # shown when all else is said: at the end
+        if self._every_event:
+            self._say(compact(flat_entry(stamped)).decode("ascii"))
+            return
+        error = error_line(name, data)
+        if name == "FILE_FAILED" and error is not None:
+            self._forget_file()
+            self._clear_bar()
+            self._errors.write(error)
+        else:
+            for line in self._sentences(name, data):
+                self._say(line)
+        self._show_progress(stamped.mono_ns)
+
+    def close(self) -> None:
+        """Take the progress bar away and show the block."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        stats, self._stats = self._stats, None
+        if stats is not None:
+            for line in stats_block(stats):
+                self._lines.write(line)
+
+    def _sentences(self, name: str, data: dict[str, Any]) -> list[str]:
+        match name:
+            case "BOOT":
+                backend, reason = data.get("backend", "?"), data.get("backend_reason") or data.get("reason", "")
+                return [f"nx47 {data.get('version', '?')} on {backend}: {reason}"]
+            case "DATASET_DISCOVERY":
+                kinds = ", ".join(f"{n} {suffix}" for suffix, n in (data.get("suffix_stats") or {}).items())
+                count, assets = number(data.get("file_count")), number(data.get("total_assets"))
+                return [f"{data.get('root')}: {count} volumes to do among {assets} files ({kinds})"]
+            case "FILE_START":
+                self._index = data.get("index") or self._progress.files_done + 1
+                self._shape = " x ".join(map(str, data.get("shape") or ()))
+            case "NX47_METRICS":
+                self._features = len(data.get("selected_features") or ())
+            case "FILE_DONE":
+                return [self._file_line(data)]
+            case "ALERT":
+                return self._alert_lines(data)
+            case "GPU_FALLBACK_DETECTED":
+                return [f"GPU FALLBACK: {data.get('reason') or data.get('sentence', 'the GPU was left')}"]
+            case "RECOVERED":
+                return [f"Went on with an earlier record of {number(data.get('size'))} lines."]
+            case "SUPERVISED_TRAIN":
+                return [f"Trained on {number(data.get('volumes'))} labelled volumes."]
+            case "SUBMISSION_VALIDATED":
+                if data.get("ok"):
+                    return [f"The submission is acceptable: {number(data.get('members'))} masks re-read page by page."]
+                return [f"The submission is not acceptable: {problem}" for problem in (data.get("problems") or ())[:10]]
+            case "EXEC_COMPLETE":
+                path = data.get("submission")
+                return [f"Submission: {path}" if path else "No submission was written."]
+        return []
+
+    def _file_line(self, data: dict[str, Any]) -> str:
+        ratio, rate = data.get("active_ratio"), data.get("calc_per_sec")
+        parts = [
+            f"[{self._index}/{max(self._index, self._progress.files_total)}] {data.get('file')}",
+            self._shape,
+            "" if self._features is None else f"{self._features} features",
+            "" if ratio is None else f"{100 * ratio:.3g} % active",
+            f"{data.get('elapsed_s') or 0:.1f} s",
+            "" if rate is None else f"{rate:.3g} calc/s",
+        ]
+        hidden, self._alerts_hidden = self._alerts_hidden, 0
+        self._forget_file()
+        return "  ".join(filter(None, parts)) + (f"  ({hidden} further alerts are in the record)" if hidden else "")
+
+    def _forget_file(self) -> None:
+        self._shape, self._features = "", None
+        self._alerts.clear()
+
+    def _alert_lines(self, data: dict[str, Any]) -> list[str]:
+        """Return an alert as one line, once for each code and file."""
+        code, file = str(data.get("code", "ALERT")), str(data.get("file") or "")
+        if code == "INPUT_DAMAGED" or (code, file) in self._alerts:
+            return []  # FILE_FAILED has said it
+        if len(self._alerts) >= MOST_ALERTS:
+            self._alerts_hidden += 1
+            return []
+        self._alerts.add((code, file))
+        return [alert_line(data)]
+
+    def _say(self, line: str) -> None:
+        self._clear_bar()
+        self._lines.write(line)
+
+    def _clear_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+
+    def _show_progress(self, now_ns: int) -> None:
+        progress, start_ns = self._progress, self._start_ns or now_ns
+        percent = progress.work()
+        place = f"{progress.files_done + bool(progress.file)}/{progress.files_total} {progress.file} {progress.stage}"
+        if self._bar is not None:
+            self._bar.set_description_str(place.strip(), refresh=False)
+            self._bar.n = round(percent, 1)
+            self._bar.update(0)  # redraws when it is time
+            return
+        if now_ns < self._next_ns or not progress.file:
+            return
+        elapsed_s = (now_ns - start_ns) / 1e9
+        self._next_ns = now_ns + int(max(FIRST_INTERVAL_S, INTERVAL_GROWTH * elapsed_s) * 1e9)
+        left = f", about {elapsed_s * (100 - percent) / percent:.0f} s left" if percent >= 5 else ""
+        self._say(f"  {elapsed_s:.0f} s: {percent:.0f} % {place}{left}")
+
+
+def error_line(name: str, data: dict[str, Any]) -> str | None:
+    """Return what must be shown even with --quiet: a file that failed, an invalid submission; None for all else."""
+    if name == "FILE_FAILED":
+        what, page = data.get("what") or data.get("error", "failed"), data.get("page")
+        where = f"{data.get('file')}" + ("" if page is None else f", page {page}")
+        rule = "".join(f"; {key} {data[key]}" for key in ("expected", "found") if data.get(key) is not None)
+        return f"FAILED {where}: {what}{rule}. {data.get('advice') or ''}".rstrip()
+    if name == "ALERT" and data.get("severity") == "error" and data.get("code") != "INPUT_DAMAGED":
+        return alert_line(data)
+    return None
+
+
+def alert_line(data: dict[str, Any]) -> str:
+    """Return an alert as one line: code, file, sentence, value against limit, advice."""
+    file = f" {data['file']}" if data.get("file") else ""
+    values = [f"{key} {number(data[key])}" for key in ("value", "limit") if data.get(key) is not None]
+    figures = f" ({', '.join(values)})" if values else ""
+    advice = f" -> {data['advice']}" if data.get("advice") else ""
+    return f"ALERT {data.get('code')}{file}: {data.get('sentence', '')}{figures}{advice}".replace("\n", " ")
+
+
+def _bar(stream: TextIO) -> Any:
+    from tqdm.auto import tqdm
+
+    form = "{desc} {percentage:3.0f} %|{bar}| {elapsed} < {remaining}"
+    return tqdm(total=100.0, file=stream, bar_format=form, leave=False, dynamic_ncols=True, mininterval=0.2)

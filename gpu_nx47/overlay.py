@@ -1,0 +1,83 @@
+"""Sink for pictures: a slice as it is, and beside it the same slice with the mask in colour."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from gpu_nx47.atomic import write_whole
+from gpu_nx47.errors import OutputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+COLOUR: Final = (255, 72, 0)
+"""Vermilion: far from every grey, and told from it by the colour-blind too."""
+GAP: Final = 6
+"""Pixels between the two halves."""
+SMALL, LARGE = 384, 2048
+"""Longest side of a half: smaller slices are enlarged by a whole factor, larger ones thinned."""
+
+
+def write_overlays(
+    folder: Path, name: str, grey: NDArray[np.uint8], mask: NDArray[np.bool_] | NDArray[np.uint8], count: int
+) -> list[Path]:
+    """Write `count` pictures of evenly spaced slices.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    name : str
+        Id of the volume; the files are `<name>_z0123.png`.
+    grey : uint8 (z, y, x)
+        The volume.
+    mask : bool or uint8 (z, y, x)
+        Its final mask; foreground is not 0.
+    count : int
+        Pictures wanted; at most one a slice.
+
+    Returns
+    -------
+    list of Path
+        The files, in z order.
+
+    Raises
+    ------
+    OutputError
+        The pictures cannot be written.
+    """
+    if grey.shape != mask.shape:
+        raise OutputError(f"no overlay of {name}: the volume is {grey.shape}, its mask {mask.shape}")
+    from PIL import Image
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}. Give another folder with --output.") from error
+    depth = grey.shape[0]
+    count = min(count, depth)
+    written = []
+    for z in ((2 * k + 1) * depth // (2 * count) for k in range(count)):
+        file = io.BytesIO()
+        Image.fromarray(picture(grey[z], mask[z] != 0)).save(file, "PNG")
+        path = folder / f"{name}_z{z:04d}.png"
+        write_whole(path, file.getvalue())
+        written.append(path)
+    return written
+
+
+def picture(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return one picture, uint8 (y, x, 3): the slice (y, x), a white gap, the slice with its mask half in colour."""
+    side = max(grey.shape)
+    thin = -(-side // LARGE)
+    factor = max(1, SMALL // side)
+    grey = grey[::thin, ::thin].repeat(factor, axis=0).repeat(factor, axis=1)
+    mask = mask[::thin, ::thin].repeat(factor, axis=0).repeat(factor, axis=1)
+    plain = np.repeat(grey[:, :, None], 3, axis=2)
+    mixed = ((plain.astype(np.uint16) + np.array(COLOUR, np.uint16)) // 2).astype(np.uint8)
+    painted = np.where(mask[:, :, None], mixed, plain)
+    return np.concatenate([plain, np.full((grey.shape[0], GAP, 3), 255, np.uint8), painted], axis=1)

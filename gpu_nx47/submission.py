@@ -1,0 +1,264 @@
+"""Sink for the masks: a submission.zip, there whole or not at all and equal in bytes for equal masks; and its check."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from gpu_nx47._tiff import encode_stack, inspect, inspect_file
+from gpu_nx47.atomic import whole_file, write_whole
+from gpu_nx47.errors import DamagedInputError, InputError, OutputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Shape = tuple[int, int, int]
+
+DATE: Final = (1980, 1, 1, 0, 0, 0)
+"""The earliest date a zip can hold; equal masks give an equal zip, whenever they are written."""
+PILLOW_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+)
+"""What Pillow raises on damaged TIFFs, by its own tests; SyntaxError is its word for a bad header."""
+
+
+def encode_mask(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
+    """Return a mask (z, y, x), bool or 0/1, as the TIFF that goes into the submission: uint8, LZW, one strip a page."""
+    if mask.ndim != 3 or mask.dtype not in (np.bool_, np.uint8):
+        raise OutputError(f"a mask must be (z, y, x) of bool or uint8, not {mask.shape} of {mask.dtype.name}")
+    codes = np.ascontiguousarray(mask).view(np.uint8)
+    if codes.size and int(codes.max()) > 1:  # a 2 would count as surface in the score
+        raise OutputError(f"a mask holds the value {int(codes.max())}; expected 0 and 1 only")
+    return encode_stack(codes)
+
+
+class SubmissionWriter:
+    """Takes masks one by one and packs them at the end.
+
+    Each mask waits as a whole file in a hidden folder beside the target, so memory holds one at a time. The target
+    changes only in `close`; leaving the `with` block without it leaves the target as it was. Either way the folder is removed.
+
+    Parameters
+    ----------
+    path : Path
+        The zip to write; its folder is made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._waiting = self.path.with_name(f".{self.path.name}.masks")
+        self._ids: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._remove()  # masks of a killed run
+        try:
+            self._waiting.mkdir(parents=True)
+        except OSError as error:
+            advice = "Give another folder with --output."
+            raise OutputError(f"{self._waiting}: cannot be made: {error.strerror}. {advice}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    def add(self, name: str, mask: NDArray[np.bool_] | NDArray[np.uint8]) -> None:
+        """Take the mask (z, y, x) of the volume `name`; a second one of the same name replaces the first."""
+        if not name or name.startswith(".") or any(c in "/\\:\0" or ord(c) < 32 for c in name):
+            raise OutputError(f"{name!r} cannot name a member of the zip; expected a plain file name")
+        write_whole(self._waiting / f"{name}.tif", encode_mask(mask))
+        self._ids.add(name)
+
+    def close(self) -> Path:
+        """Pack what was added into the target, whole or not at all, and return its path."""
+        with whole_file(self.path) as file, zipfile.ZipFile(file, "w") as archive:
+            for name in sorted(self._ids):
+                member = f"{name}.tif"
+                info = zipfile.ZipInfo(member, DATE)
+                # Both depend on the system otherwise: 3 is Unix, and the mode a plain readable file.
+                info.create_system, info.external_attr = 3, 0o100644 << 16
+                info.compress_type = zipfile.ZIP_STORED
+                archive.writestr(info, (self._waiting / member).read_bytes())
+        self._remove()
+        return self.path
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._waiting, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What the check of a submission found."""
+
+    ok: bool
+    problems: tuple[str, ...]
+    """Sentences; none where ok."""
+    members: int
+    """Files in the zip."""
+    voxels: int
+    """Voxels of the masks that were read whole."""
+    foreground: int
+    """Voxels of value 1 in them."""
+
+
+def check_submission(zip_path: Path, images: Mapping[str, Shape | None] | Path) -> CheckReport:
+    """Re-read a submission as the competition would, page by page with Pillow.
+
+    Parameters
+    ----------
+    zip_path : Path
+        The submission.
+    images : mapping of id to (z, y, x), or Path
+        The shape each mask must have; None: unknown, only a mask must be there. A folder: the stacks in it, or in its
+        test_images/, by their headers.
+
+    Returns
+    -------
+    CheckReport
+        Every problem found, not only the first.
+    """
+    problems: list[str] = []
+    expected = _shapes(images, problems) if isinstance(images, Path) else dict(images)
+    members = voxels = foreground = 0
+    try:
+        with zipfile.ZipFile(zip_path) as archive:
+            infos = archive.infolist()
+            members = len(infos)
+            for info in _check_members(infos, expected, problems):
+                found = _check_mask(archive, info, expected[info.filename.removesuffix(".tif")], problems)
+                voxels, foreground = voxels + found[0], foreground + found[1]
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        problems.append(f"{zip_path} cannot be read as a zip: {error}")
+    return CheckReport(not problems, tuple(problems), members, voxels, foreground)
+
+
+def _shapes(folder: Path, problems: list[str]) -> dict[str, Shape | None]:
+    """Return the shapes of a folder's stacks by their headers."""
+    if (folder / "test_images").is_dir():
+        folder = folder / "test_images"
+    shapes: dict[str, Shape | None] = {}
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in (".tif", ".tiff") and not path.name.startswith("."):
+                try:
+                    shapes[path.stem] = inspect_file(path).shape
+                except InputError as error:
+                    shapes[path.stem] = error.shape
+    if not shapes:
+        problems.append(f"no TIFF images in {folder} to compare with")
+    return shapes
+
+
+def _check_members(
+    infos: list[zipfile.ZipInfo], expected: Mapping[str, Any], problems: list[str]
+) -> list[zipfile.ZipInfo]:
+    """Compare the zip's list with the images; return the members to open."""
+    wanted = {f"{name}.tif" for name in expected}
+    times = Counter(info.filename for info in infos)
+    for name in sorted(wanted - times.keys()):
+        problems.append(f"{name} is missing")
+    for name, count in sorted(times.items()):
+        if name.endswith("/"):
+            problems.append(f"{name} is a folder; expected files only")
+        elif name not in wanted:
+            problems.append(f"{name} has no image of that name")
+        elif count > 1:
+            problems.append(f"{name} stands {count} times in the zip")
+    return [info for info in infos if info.filename in wanted and times[info.filename] == 1]
+
+
+def _check_mask(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, shape: Shape | None, problems: list[str]
+) -> tuple[int, int]:
+    """Read one mask; return its voxels and foreground voxels, or (0, 0) with the problem noted."""
+    name = info.filename
+    # LZW makes noise longer by half at most, and a page's header takes 200 bytes: more is no mask, and may be a bomb.
+    if shape is not None and info.file_size > 2 * shape[0] * shape[1] * shape[2] + 4096 * (shape[0] + 1):
+        problems.append(f"{name} takes {info.file_size} bytes, too many for a mask of {shape}")
+        return 0, 0
+    try:
+        data = archive.read(info)
+    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, RuntimeError, struct.error) as error:
+        problems.append(f"{name} cannot be read from the zip: {error}")
+        return 0, 0
+    try:
+        found = inspect(data, name)
+    except DamagedInputError as error:
+        problems.append(str(error))
+        return 0, 0
+    except InputError:  # one page, colours ...: Pillow's reading below says it in the words of the competition
+        found = None
+    if found is not None and shape is not None and found.shape != shape:
+        problems.append(f"{name} has the shape {found.shape}; expected {shape}, as its image")
+        return 0, 0
+    try:
+        with _any_size():
+            return _read_pages(data, name, shape, problems)
+    except PILLOW_ERRORS as error:
+        problems.append(f"{name} cannot be read with Pillow: {error}")
+        return 0, 0
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Let Pillow open large pages: it refuses those above 179 million pixels, and ours have passed our own inspection."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _read_pages(data: bytes, name: str, shape: Shape | None, problems: list[str]) -> tuple[int, int]:
+    """Read every page with Pillow; note the first page of each kind of problem."""
+    from PIL import Image
+
+    noted: dict[str, str] = {}
+    voxels = foreground = 0
+    with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+        pages = getattr(image, "n_frames", 1)
+        for z in range(pages):
+            image.seek(z)
+            if image.mode != "L":
+                noted.setdefault("mode", f"{name}, page {z}: the mode is {image.mode}; expected L (uint8)")
+                continue
+            if image.info.get("compression") != "tiff_lzw":
+                found = image.info.get("compression")
+                noted.setdefault("codec", f"{name}, page {z}: the compression is {found}; expected LZW")
+            if shape is not None and image.size != (shape[2], shape[1]):
+                size = image.size[::-1]
+                noted.setdefault("size", f"{name}, page {z}: the size is {size}; expected {shape[1:]}, as its image")
+                continue
+            page = np.asarray(image)
+            highest = int(page.max(initial=0))
+            if highest > 1:
+                noted.setdefault("values", f"{name}, page {z}: the value {highest} occurs; expected 0 and 1 only")
+            voxels += page.size
+            foreground += int(np.count_nonzero(page))
+    if shape is not None and pages != shape[0]:
+        noted.setdefault("pages", f"{name} has {pages} pages; expected {shape[0]}, as its image")
+    problems.extend(noted.values())
+    return voxels, foreground
