@@ -1,9 +1,9 @@
-"""How hard the phantoms are: smoothed Otsu, a random forest on ilastik's features, and an edge filter told the direction.
+"""How hard the phantoms are: smoothed Otsu, a forest on ilastik's features, and an edge filter told the direction.
 
-The bounds (means over five seeds of SurfaceDice and VOI score): Otsu below .62, forest below .70, and the edge filter, which
-knows the scroll's axis, at least .10 above the forest, so that the phantom is hard for want of direction, not for want of
-signal. Every choice (sigma, threshold, cleaning, forest's threshold) is made on training seeds; Otsu's row "any" is chosen on
-the test seeds themselves, which nobody could do: even so it must stay below its bound.
+The bounds (means over five seeds of SurfaceDice and VOI score): Otsu below .62, forest below .70, and the edge filter,
+which knows the scroll's axis, at least .10 above the forest, so that the phantom is hard for want of direction, not for
+want of signal. Every choice (sigma, threshold, cleaning, forest's threshold) is made on training seeds; the rows "any"
+are chosen on the test seeds themselves, which nobody could do: even so they must stay below their bounds.
 
 Usage: ``python bench/phantom_hardness.py [--size 128] [--write]``
 """
@@ -109,7 +109,7 @@ CLEANINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def body(phantom: Phantom) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """The image in its valid box, as float32."""
+    """Return the image in its valid box as float32, and the box."""
     box = (slice(3, -3),) * 3
     return phantom.image[box].astype(np.float32), box
 
@@ -133,7 +133,7 @@ def otsu_masks(phantom: Phantom) -> Iterable[tuple[str, np.ndarray]]:
 
 
 def ilastik_features(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """ilastik's six families at five sigmas for the voxels kept, as columns."""
+    """Return ilastik's six families at five sigmas for the voxels kept, as columns."""
     columns: list[np.ndarray] = []
 
     def eigenvalues(parts: list[np.ndarray]) -> None:
@@ -227,8 +227,8 @@ def across(volume: np.ndarray, normal: list[np.ndarray]) -> np.ndarray:
 
 
 def oracle_face(phantom: Phantom) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The dark-to-bright step along the outward direction, carried over the recto's thickness."""
-    image, box = body(phantom)
+    """Return the dark-to-bright step outwards where it is largest along that direction, else 0; and the direction."""
+    image, _ = body(phantom)
     normal = outward_normals(image, phantom.axis[3:-3])
     u = ndi.gaussian_filter(image, 0.7)
     for _ in range(2):
@@ -236,23 +236,26 @@ def oracle_face(phantom: Phantom) -> tuple[np.ndarray, list[np.ndarray]]:
     mean = ndi.gaussian_filter(u, 10)
     u = (u - mean) / np.maximum(np.sqrt(np.maximum(ndi.gaussian_filter(u * u, 10) - mean * mean, 0)), 8)
     edge = (u + sample(u, normal, 1) - sample(u, normal, -1) - sample(u, normal, -2)) / 2
-    local = np.where((edge >= sample(edge, normal, 1)) & (edge >= sample(edge, normal, -1)), edge, 0).astype(np.float32)
-    face = local.copy()
-    for t in (0.5, 1.0, 1.5, 2.0, 2.5):
-        face = np.maximum(face, sample(local, normal, -t))
-    return face, normal
+    local = (edge >= sample(edge, normal, 1)) & (edge >= sample(edge, normal, -1))
+    return np.where(local, edge, 0).astype(np.float32), normal
 
 
 def oracle_masks(phantom: Phantom, found: tuple[np.ndarray, list[np.ndarray]]) -> Iterable[tuple[str, np.ndarray]]:
     _, box = body(phantom)
-    face, normal = found
-    for limit in (0.3, 0.45, 0.6, 0.75):
-        vote = (face > limit).astype(np.float32)
-        for _ in range(2):
-            vote = across(vote, normal)
-        for share in (0.4, 0.5):
-            mask = without_dust(vote > share, 300)
-            yield f"step > {limit:g}, vote > {share:g}, dust 300", in_frame(mask, box, phantom.image.shape)
+    local, normal = found
+    face = local
+    for reach in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0):
+        face = np.maximum(face, sample(local, normal, -reach))
+        for limit in (0.15, 0.3, 0.45) if reach >= 1.5 else ():
+            vote = (face > limit).astype(np.float32)
+            for _ in range(2):
+                vote = across(vote, normal)
+            for share, dust in itertools.product((0.4, 0.5), (300, 800)):
+                mask = without_dust(vote > share, dust)
+                yield (
+                    f"step > {limit:g}, reach {reach:g}, vote > {share:g}, dust {dust}",
+                    in_frame(mask, box, phantom.image.shape),
+                )
 
 
 Named = dict[str, list[tuple[float, float]]]

@@ -106,3 +106,9 @@ def radius(kernel: str, value: tuple[int, int, int]) -> None:
         raise ValueError(f"{kernel}: expected radius as a tuple (z, y, x), got {value!r}")
     for axis, reach in zip("zyx", value, strict=True):
         integer(kernel, f"radius along {axis}", reach, 0)
+
+
+def at_most_int32(kernel: str, array: NDArray) -> None:
+    """Refuse a volume whose voxels cannot each carry a label of their own in int32."""
+    if array.size >= 2**31:
+        raise ValueError(f"{kernel}: expected less than 2^31 voxels, got {array.size}")

@@ -1,8 +1,8 @@
 """Smooth random fields and voxel noise for the phantom, the same bits on every machine.
 
-Only integer arithmetic and correctly rounded float32/float64 ``+ - * / sqrt`` are used, element by element, so that no libm,
-no BLAS and no order of summation can change a phantom. Randomness is a hash of (key, lattice index): any part of a field
-can be computed alone.
+Only integer arithmetic and correctly rounded float32/float64 ``+ - * / sqrt`` are used, element by element, so that no
+libm, no BLAS and no order of summation can change a phantom. Randomness is a hash of (key, lattice index): any part of a
+field can be computed alone.
 """
 
 from __future__ import annotations
@@ -16,12 +16,21 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 U32 = npt.NDArray[np.uint32]
 
-# Standard deviation of a uniform lattice on [-1, 1) is 3 ** -.5; a cubic B-spline keeps .479 of the variance a dimension.
+# A uniform lattice on [-1, 1) has deviation 3 ** -.5; a cubic B-spline keeps .479 of the variance a dimension.
 _UNIT_2D = 3.62
 _UNIT_3D = 5.23
 
 # Abramowitz and Stegun 4.4.49: arctan on [0, 1] with an error below 2e-8.
-_ATAN = (-0.3333314528, 0.1999355085, -0.1420889944, 0.1065626393, -0.0752896400, 0.0429096138, -0.0161657367, 0.0028662257)
+_ATAN = (
+    -0.3333314528,
+    0.1999355085,
+    -0.1420889944,
+    0.1065626393,
+    -0.0752896400,
+    0.0429096138,
+    -0.0161657367,
+    0.0028662257,
+)
 
 
 def mix(h: U32) -> U32:
@@ -109,7 +118,9 @@ class VolumeField:
         self._z, self._weights_z = _spline(steps / period_z + 1)
         self._y, self._weights_y = _spline(steps / period + 1)
         depth, side = np.arange(int(self._z[-1]) + 4), np.arange(int(self._y[-1]) + 4)
-        self._lattice = hash_lattice(key, depth[:, None, None], side[None, :, None], side[None, None, :]) * np.float32(_UNIT_3D)
+        self._lattice = hash_lattice(key, depth[:, None, None], side[None, :, None], side[None, None, :]) * np.float32(
+            _UNIT_3D
+        )
 
     def at(self, z: int) -> F32:
         """Values of slice z, shape (n, n)."""

@@ -1,8 +1,8 @@
 """The wound papyrus of the phantom: where its sheets lie, how thick, how bright, torn, split and labelled.
 
-The papyrus is one long strip wound round an axis. A point's *winding coordinate* is ``(r + warp) / pitch - angle`` (in turns);
-the recto face of winding k lies where it equals ``k + offset``. What belongs to the strip (offset, thickness, brightness,
-tears ...) is tabulated for each slice over (winding, angle) and looked up by every voxel.
+The papyrus is one long strip wound round an axis. A point's *winding coordinate* is ``(r + warp) / pitch - angle`` (in
+turns); the recto face of winding k lies where it equals ``k + offset``. What belongs to the strip (offset, thickness,
+brightness, tears ...) is tabulated for each slice over (winding, angle) and looked up by every voxel.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def draw_scroll(n: int, seed: int) -> Scroll:
     draw = Draw(seed)
     kind = KINDS[mix_int(seed & 0xFFFFFFFF, seed >> 32, 3) % 3]
     pitch = draw.between(15.5, 20.5)
-    thickness = pitch * draw.between(0.54, 0.62)
+    thickness = pitch * draw.between(0.58, 0.65)
     towards = draw.unit()
     centre = (n - 1) / 2
     if kind == "inside":
@@ -97,7 +97,7 @@ def draw_scroll(n: int, seed: int) -> Scroll:
     z = np.arange(n, dtype=np.float64) - centre
     axis = np.stack([centre - distance * towards[i] + drift[i] * z for i in (0, 1)], axis=1)
     chirality = 1.0 if draw.between(0, 1) < 0.5 else -1.0
-    return Scroll(Plan(n, seed, kind, pitch, thickness, axis, towards, chirality, draw.between(0.34, 0.42)))
+    return Scroll(Plan(n, seed, kind, pitch, thickness, axis, towards, chirality, draw.between(0.31, 0.39)))
 
 
 class Scroll:
@@ -167,13 +167,13 @@ class Scroll:
         return offset + np.clip(0.014 * self._f_rough.at(z), -0.03, 0.03)
 
     def _tables(self, z: int) -> dict[str, F32]:
-        """What the strip is like in slice z, each of shape (windings, columns)."""
+        """Tabulate what the strip is like in slice z, each of shape (windings, columns)."""
         p = self.plan
         offset = self._offset(z)
         split = np.clip(3.2 * (self._f_split.at(z) - 0.9), 0, 4.5)
         thick = np.clip(p.thickness + 2.4 * self._f_thick.at(z) + 0.5 * self._f_rough.at(z), 6, 15)
         split = np.where(thick > 8.5, split, np.float32(0))
-        bright = np.clip(129 + 33 * (self._f_bright.at(z) - self._bright_mean), 102, 195) + 7 * self._f_patch.at(z)
+        bright = np.clip(127 + 34 * (self._f_bright.at(z) - self._bright_mean), 102, 195) + 7 * self._f_patch.at(z)
         torn = self._f_tear.at(z) + 0.25 * self._f_rag.at(z) - _TEAR
         torn[self._turn < _CORE] = 9
         return {
@@ -183,7 +183,7 @@ class Scroll:
             "leaf": np.clip(0.5 + 0.07 * self._f_leaf.at(z), 0.4, 0.6),
             "bright": bright.astype(np.float32),
             "contact": np.clip(14 + 14 * self._f_contact.at(z), 0, 40),
-            "t_recto": np.clip(3.2 + 0.35 * self._f_recto.at(z), 2.3, 4.3),
+            "t_recto": np.clip(3.1 + 0.35 * self._f_recto.at(z), 2.3, 4.3),
             "fibre_s": self._f_fibre_s.at(z),
             "fibre_z": self._f_fibre_z.at(z),
             "torn": torn,
@@ -200,7 +200,9 @@ class Scroll:
         warp *= np.minimum(radius * np.float32(1 / 70), np.float32(1))
         winding = (radius + warp) / np.float32(p.pitch) - angle
         windings, columns = self._s.shape
-        column = np.clip(((angle - np.float32(self._angle0)) * np.float32(self._per_turn)).astype(np.int64), 0, columns - 1)
+        column = np.clip(
+            ((angle - np.float32(self._angle0)) * np.float32(self._per_turn)).astype(np.int64), 0, columns - 1
+        )
         row = np.floor(winding).astype(np.int64) - self._k0
         np.clip(row, 1, windings - 3, out=row)
         flat = offset.ravel()
@@ -216,8 +218,8 @@ class Scroll:
     def _survey(self) -> tuple[float, float]:
         """Limit of the label field that labels the drawn share of voxels, and mean of the brightness field.
 
-        Both fields are slow, so that in a small cube they may lie far from their long-run means: without this some phantoms
-        would have no label, or too many, or be all bright.
+        Both fields are slow, so that in a small cube they may lie far from their long-run means: without this some
+        phantoms would have no label, or too many, or be all bright.
         """
         labels, total, count = [], 0, 0
         for z in range(0, self.plan.n, max(1, self.plan.n // 8)):
@@ -245,7 +247,9 @@ class Scroll:
         next_labelled = np.take(table["labelled"].ravel(), following) > 0
         next_whole = np.take(table["torn"].ravel(), following) < 0
         known = (labelled & (behind < _ZONE_BEHIND)) | (next_labelled & (before < _ZONE_BEFORE))
-        doubt = (~labelled & whole & (behind < _DOUBT_BEHIND)) | (~next_labelled & next_whole & (before < _DOUBT_BEFORE))
+        doubt = (~labelled & whole & (behind < _DOUBT_BEHIND)) | (
+            ~next_labelled & next_whole & (before < _DOUBT_BEFORE)
+        )
         label = np.where(recto & labelled, 1, np.where(known & ~doubt, 0, 2)).astype(np.uint8)
         grey = np.where(sheet, self._papyrus(own, behind, before), self._gap(z, lumps))
         light = np.float32(1) + np.float32(0.07) * self._v_light.at(z)

@@ -20,8 +20,8 @@ SAVED_TYPES = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", 
 def save_array(path: Path, codes: NDArray[Any], *, step: float, offset: float, unit: str, name: str) -> Path:
     """Write codes (z, y, x) as a deflated TIFF stack, whole or not at all.
 
-    The description of the first page is JSON: value = offset + step * code, in `unit`; "shape" is there for tifffile and
-    for our own reader. The voxels are the same everywhere; the file's bytes depend on the zlib at hand.
+    The description of the first page is JSON: value = offset + step * code, in `unit`; "shape" is there for tifffile
+    and for our own reader. The voxels are the same everywhere; the file's bytes depend on the zlib at hand.
 
     Parameters
     ----------
@@ -47,17 +47,16 @@ def save_array(path: Path, codes: NDArray[Any], *, step: float, offset: float, u
 
     said = {"shape": list(codes.shape), "name": name, "step": step, "offset": offset, "unit": unit}
     plane = codes.shape[1] * codes.shape[2] * codes.itemsize
-    with whole_file(path) as file:
-        # 2**32 less room for the headers of 65,536 pages; each page is one strip, as in the masks.
-        with tifffile.TiffWriter(file, bigtiff=codes.nbytes > (1 << 32) - (1 << 25)) as writer:
-            writer.write(
-                np.ascontiguousarray(codes),
-                photometric="minisblack",
-                compression="zlib",
-                compressionargs={"level": 1},
-                rowsperstrip=codes.shape[1] if plane < 1 << 31 else None,
-                description=json.dumps(said),
-                metadata=None,
-                software=False,
-            )
+    big = codes.nbytes > (1 << 32) - (1 << 25)  # 2**32 less room for the headers of 65,536 pages
+    with whole_file(path) as file, tifffile.TiffWriter(file, bigtiff=big) as writer:
+        writer.write(
+            np.ascontiguousarray(codes),
+            photometric="minisblack",
+            compression="zlib",
+            compressionargs={"level": 1},
+            rowsperstrip=codes.shape[1] if plane < 1 << 31 else None,  # one strip a page, as in the masks
+            description=json.dumps(said),
+            metadata=None,
+            software=False,
+        )
     return path

@@ -1,13 +1,13 @@
 """Scroll phantoms: made-up CT volumes with a known recto, hard enough that thresholding does not solve them.
 
-No scroll volume may be passed on, so quality is measured on these. A phantom is a wound strip of papyrus whose sheets touch,
-split, tear and fade, with gaps full of haze and debris, fibres, bright grains, a point spread and noise. How hard they are is
-measured by ``bench/phantom_hardness.py``; the generator may later be changed only to be harder.
+No scroll volume may be passed on, so quality is measured on these. A phantom is a wound strip of papyrus whose sheets
+touch, split, tear and fade, with gaps full of haze and debris, fibres, bright grains, a point spread and noise. How hard
+they are is measured by ``bench/phantom_hardness.py``; the generator may later be changed only to be harder.
 
 Notes
 -----
-Bits: everything is a hash of the seed and correctly rounded ``+ - * / sqrt``, element by element, so a (size, seed) has the
-same bits on every machine. ``tests/laws/test_phantom.py`` freezes one digest.
+Bits: everything is a hash of the seed and correctly rounded ``+ - * / sqrt``, element by element, so a (size, seed) has
+the same bits on every machine. ``tests/laws/test_phantom.py`` freezes one digest.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy as np
 
 from gpu_nx47._tiff import encode_stack, inspect, inspect_file
 from gpu_nx47.atomic import whole_file, write_whole
-from gpu_nx47.errors import DamagedInputError, InputError, OutputError
+from gpu_nx47.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +55,8 @@ class SubmissionWriter:
     """Takes masks one by one and packs them at the end.
 
     Each mask waits as a whole file in a hidden folder beside the target, so memory holds one at a time. The target
-    changes only in `close`; leaving the `with` block without it leaves the target as it was. Either way the folder is removed.
+    changes only in `close`; leaving the `with` block without it leaves the target as it was. Either way the folder is
+    removed.
 
     Parameters
     ----------
@@ -202,13 +203,11 @@ def _check_mask(
         problems.append(f"{name} cannot be read from the zip: {error}")
         return 0, 0
     try:
-        found = inspect(data, name)
-    except DamagedInputError as error:
+        found = inspect(data, name, single=shape is not None and shape[0] == 1)
+    except InputError as error:
         problems.append(str(error))
         return 0, 0
-    except InputError:  # one page, colours ...: Pillow's reading below says it in the words of the competition
-        found = None
-    if found is not None and shape is not None and found.shape != shape:
+    if shape is not None and found.shape != shape:
         problems.append(f"{name} has the shape {found.shape}; expected {shape}, as its image")
         return 0, 0
     try:
@@ -221,7 +220,7 @@ def _check_mask(
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Let Pillow open large pages: it refuses those above 179 million pixels, and ours have passed our own inspection."""
+    """Let Pillow open large pages: it refuses those above 179 million pixels; these passed our inspection."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS

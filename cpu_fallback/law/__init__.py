@@ -6,10 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.law import _entropy, _gaussian, _gradient, _neuron, _projection, _table, _variance
+from cpu_fallback.law import (
+    _entropy,
+    _gaussian,
+    _gradient,
+    _label,
+    _morphology,
+    _neuron,
+    _projection,
+    _table,
+    _variance,
+)
 from cpu_fallback.law._entropy import local_entropy
 from cpu_fallback.law._gaussian import band_pass, gaussian
 from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian
+from cpu_fallback.law._label import component_moments, hysteresis, label, remove_small
+from cpu_fallback.law._morphology import closing, dilation, erosion, opening
 from cpu_fallback.law._neuron import neuron, neuron_sums
 from cpu_fallback.law._projection import z_projection
 from cpu_fallback.law._table import count, gather, histogram, lookup
@@ -24,19 +36,27 @@ __all__ = [
     "NAME",
     "OPERATIONS",
     "band_pass",
+    "closing",
+    "component_moments",
     "count",
+    "dilation",
+    "erosion",
     "gather",
     "gaussian",
     "gradient_along",
     "gradient_magnitude",
     "histogram",
+    "hysteresis",
+    "label",
     "laplacian",
     "local_entropy",
     "local_variance",
     "lookup",
     "neuron",
     "neuron_sums",
+    "opening",
     "probe",
+    "remove_small",
     "to_device",
     "to_host",
     "z_projection",
@@ -48,6 +68,8 @@ OPERATIONS: dict[str, Callable[..., float]] = {
     **_entropy.OPERATIONS,
     **_gaussian.OPERATIONS,
     **_gradient.OPERATIONS,
+    **_label.OPERATIONS,
+    **_morphology.OPERATIONS,
     **_neuron.OPERATIONS,
     **_projection.OPERATIONS,
     **_table.OPERATIONS,

@@ -9,6 +9,8 @@ import numpy as np
 from cpu_fallback.twin._entropy import local_entropy
 from cpu_fallback.twin._gaussian import band_pass, gaussian
 from cpu_fallback.twin._gradient import gradient_along, gradient_magnitude, laplacian
+from cpu_fallback.twin._label import component_moments, hysteresis, label, remove_small
+from cpu_fallback.twin._morphology import closing, dilation, erosion, opening
 from cpu_fallback.twin._neuron import neuron, neuron_sums
 from cpu_fallback.twin._projection import z_projection
 from cpu_fallback.twin._table import count, gather, histogram, lookup
@@ -20,19 +22,27 @@ if TYPE_CHECKING:
 __all__ = [
     "NAME",
     "band_pass",
+    "closing",
+    "component_moments",
     "count",
+    "dilation",
+    "erosion",
     "gather",
     "gaussian",
     "gradient_along",
     "gradient_magnitude",
     "histogram",
+    "hysteresis",
+    "label",
     "laplacian",
     "local_entropy",
     "local_variance",
     "lookup",
     "neuron",
     "neuron_sums",
+    "opening",
     "probe",
+    "remove_small",
     "to_device",
     "to_host",
     "z_projection",

@@ -108,13 +108,13 @@ def sum_row(row: NDArray, window: int, scratch: NDArray, result: NDArray) -> Non
     """
     for x in range(result.size):
         result[x] = row[x]
-    now, spare = row, scratch[0]
+    now, turn = row, 0
     length, done = 1, 1
     while 2 * length <= window:
         # Slices, not now[x + length]: Numba guards an index that might be negative, and that guard does not vectorise.
-        twice = spare[: row.size - 2 * length + 1]
+        twice = scratch[turn][: row.size - 2 * length + 1]
         _pairs(now, now[length:], twice)
-        now, spare = twice, scratch[1 if length % 3 == 1 else 0]
+        now, turn = twice, 1 - turn
         length *= 2
         if window & length:
             _add(result, now[done:])

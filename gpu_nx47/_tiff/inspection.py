@@ -297,7 +297,7 @@ def _planes(pages: list[Page], said: Declared | None, *, single: bool) -> tuple[
 
 def _series(pages: list[Page]) -> tuple[int, bool, bool]:
     """Return slices, contiguity, and whether three axes are declared, by the shapes tifffile writes."""
-    n, area = len(pages), math.prod(pages[0].shape)
+    n, (y, x) = len(pages), pages[0].shape
     sizes: list[int] = []
     k, dims = 0, shaped(pages[0].description)
     if dims is None:
@@ -306,12 +306,12 @@ def _series(pages: list[Page]) -> tuple[int, bool, bool]:
         dims = shaped(pages[k].description)
         if dims is None:
             raise _cut(f"{k} pages, as the description declares", f"{n}")
-        planes, rest = divmod(math.prod(dims), area)
+        planes, rest = divmod(math.prod(dims), y * x)
         if rest or planes == 0:
             raise _cut(f"pages that fill the declared shape {dims}", f"pages of {pages[0].shape}")
-        long = [d for d in dims if d > 1]
-        if long != [d for d in (planes, *pages[0].shape) if d > 1]:
-            raise _not(None, "the stack has more than three axes", "(z, y, x)", f"{dims}")
+        axes = dims[:-1] if len(dims) > 3 and dims[-1] == 1 else dims  # an axis of one colour
+        if axes[-2:] != pages[0].shape or sum(d > 1 for d in axes[:-2]) > 1:
+            raise _not(None, "the axes are not z, y, x", f"(slices, {y}, {x})", f"{dims}")
         if n == 1 < planes and _one_block(pages[0]):
             return planes, True, True
         if planes > n - k:

@@ -88,7 +88,7 @@ def run(
         where = root or root_variable
         if where is None and not on_kaggle():
             raise UsageError("ROOT is missing: expected a competition root, a folder of TIFFs, or one TIFF")
-        if not (quiet or as_json):
+        if not quiet:
             for note in notes:
                 print(note, file=sys.stderr)
         _run(where, output or output_variable or default_output(), settings, quiet=quiet, as_json=as_json)

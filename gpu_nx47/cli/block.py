@@ -7,7 +7,7 @@ from typing import Any, Final
 POINTS_SHOWN: Final = 11
 VALUE_WIDTH: Final = 96
 """Longest value on a line: with its key it stays readable in a notebook cell."""
-MOST_LINES: Final = 120
+MOST_LINES: Final = 110
 """A console shows at most 200 lines for one volume; the record has everything."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from gpu_nx47.cli.block import number, stats_block
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 FIRST_INTERVAL_S: Final = 10.0
 INTERVAL_GROWTH: Final = 0.1
 """Plain progress lines come every 10 s at first, later each time the run is a tenth older: 60 lines in 9 hours."""
-MOST_ALERTS: Final = 40
+MOST_ALERTS: Final = 20
 """Alerts shown for one file."""
 
 
@@ -35,8 +36,10 @@ class _Lines:
             # A file name may hold bytes that are no text: shown escaped, never a reason to stop.
             self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             self._stream.flush()
-        except (BrokenPipeError, ValueError):  # `nx47 run | head`: the reader left, the run and its record go on
+        except BrokenPipeError:  # `nx47 run | head`: the reader left, the run and its record go on
             self._broken = True
+            # Python flushes the stream once more at its end, and would turn the exit code into 120.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 class ErrorLines:

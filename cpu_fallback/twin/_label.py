@@ -1,0 +1,286 @@
+"""Twins of `law/_label.py`: union-find over runs of true voxels along x, the smallest run as the root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cpu_fallback.law._label import (
+    MOMENTS,
+    accept_component_moments,
+    accept_hysteresis,
+    accept_label,
+    accept_remove_small,
+)
+from cpu_fallback.twin._jit import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_STRETCH = 64  # voxels looked at together: a stretch without a true voxel costs a vector load
+
+
+def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.int32], int]:
+    """Twin of law.label."""
+    accept_label(mask, connectivity)
+    rows, first, edges = _runs_of(mask)
+    number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
+    labels = np.zeros(mask.shape, np.int32)
+    _paint(first, edges, number, labels.reshape(rows.shape))
+    return labels, int(count)
+
+
+def hysteresis(p: NDArray[np.uint16], /, *, weak: int, strong: int) -> NDArray[np.bool_]:
+    """Twin of law.hysteresis."""
+    accept_hysteresis(p, weak, strong)
+    mask = np.empty(p.shape, np.bool_)
+    _at_least(p.reshape(-1), np.uint16(weak), mask.reshape(-1))
+    rows, first, edges = _runs_of(mask)
+    number, count = _components(first, edges, p.shape[0], p.shape[1], True)
+    keep = np.zeros(count + 1, np.bool_)
+    _anchor(p.reshape(rows.shape), np.uint16(strong), first, edges, number, keep)
+    _erase(first, edges, number, keep, rows)
+    return mask
+
+
+def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int) -> NDArray[np.bool_]:
+    """Twin of law.remove_small."""
+    accept_remove_small(mask, min_size, connectivity)
+    kept = mask.copy()
+    rows, first, edges = _runs_of(kept)
+    number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
+    # Compared here: a huge min_size need not fit in 64 bits.
+    keep = _sizes(edges, number, count) >= min_size
+    _erase(first, edges, number, keep, rows)
+    return kept
+
+
+def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np.int64]:
+    """Twin of law.component_moments."""
+    accept_component_moments(labels, count)
+    result = np.zeros((count, MOMENTS), np.int64)
+    _moments(labels, result)
+    return result
+
+
+def _runs_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
+    """Return the mask as rows of bytes, the first run of each row (and the number of runs), and starts and ends of the runs."""
+    rows = mask.view(np.uint8).reshape(-1, mask.shape[2])
+    first = np.zeros(rows.shape[0] + 1, np.int64)
+    _count_runs(rows, first)
+    # One place more than there are edges: the scan writes first and then decides whether to keep.
+    edges = np.empty(2 * int(first[-1]) + 1, np.int32)
+    _find_runs(rows, first, edges)
+    return rows, first, edges
+
+
+@compiled
+def _count_runs(rows: NDArray[np.uint8], first: NDArray[np.int64]) -> None:
+    for r in range(rows.shape[0]):
+        first[r + 1] = first[r] + _starts(rows[r, :-1], rows[r, 1:]) + (rows[r, 0] != 0)
+
+
+@compiled
+def _starts(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> int:
+    number = np.int32(0)
+    for x in range(left.size):
+        number += np.int32((left[x] == 0) & (right[x] != 0))
+    return number
+
+
+@compiled
+def _find_runs(rows: NDArray[np.uint8], first: NDArray[np.int64], edges: NDArray[np.int32]) -> None:
+    width = rows.shape[1]
+    for r in range(rows.shape[0]):
+        if first[r] == first[r + 1]:
+            continue
+        row, at, inside = rows[r], 2 * first[r], False
+        for low in range(0, width, _STRETCH):
+            high = min(low + _STRETCH, width)
+            if not inside and not _any(row[low:high]):
+                continue
+            for x in range(low, high):
+                true = row[x] != 0
+                edges[at] = x
+                at += true != inside
+                inside = true
+        if inside:
+            edges[at] = width
+
+
+@compiled
+def _any(row: NDArray[np.uint8]) -> bool:
+    bits = np.uint8(0)
+    for x in range(row.size):
+        bits |= row[x]
+    return bits != 0
+
+
+@compiled
+def _components(
+    first: NDArray[np.int64], edges: NDArray[np.int32], depth: int, height: int, corners: bool
+) -> tuple[NDArray[np.int32], int]:
+    """Return the component of each run, from 1, and the number of components."""
+    runs = first[-1]
+    parent = np.arange(runs).astype(np.int32)
+    reach = 1 if corners else 0
+    for z in range(depth):
+        for y in range(height):
+            r = z * height + y
+            if first[r] == first[r + 1]:
+                continue
+            if y > 0:
+                _join(first, edges, parent, r, r - 1, reach)
+            if z > 0:
+                if corners and y > 0:
+                    _join(first, edges, parent, r, r - height - 1, reach)
+                _join(first, edges, parent, r, r - height, reach)
+                if corners and y < height - 1:
+                    _join(first, edges, parent, r, r - height + 1, reach)
+    count = 0
+    for i in range(runs):
+        # A parent is no greater than its child: its number is there already.
+        if parent[i] == i:
+            count += 1
+            parent[i] = count
+        else:
+            parent[i] = parent[parent[i]]
+    return parent, count
+
+
+@compiled
+def _join(
+    first: NDArray[np.int64], edges: NDArray[np.int32], parent: NDArray[np.int32], row: int, other: int, reach: int
+) -> None:
+    j, last = first[other], first[other + 1]
+    for i in range(first[row], first[row + 1]):
+        low, high = edges[2 * i] - reach, edges[2 * i + 1] + reach
+        while j < last and edges[2 * j + 1] <= low:
+            j += 1
+        k = j
+        while k < last and edges[2 * k] < high:
+            _unite(parent, i, k)
+            k += 1
+
+
+@compiled
+def _unite(parent: NDArray[np.int32], a: int, b: int) -> None:
+    while parent[a] != a:
+        parent[a] = parent[parent[a]]
+        a = parent[a]
+    while parent[b] != b:
+        parent[b] = parent[parent[b]]
+        b = parent[b]
+    if a < b:
+        parent[b] = a
+    else:
+        parent[a] = b
+
+
+@compiled
+def _paint(
+    first: NDArray[np.int64], edges: NDArray[np.int32], number: NDArray[np.int32], labels: NDArray[np.int32]
+) -> None:
+    for r in range(labels.shape[0]):
+        row = labels[r]
+        for i in range(first[r], first[r + 1]):
+            row[edges[2 * i] : edges[2 * i + 1]] = number[i]
+
+
+@compiled
+def _erase(
+    first: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    number: NDArray[np.int32],
+    keep: NDArray[np.bool_],
+    rows: NDArray[np.uint8],
+) -> None:
+    for r in range(rows.shape[0]):
+        row = rows[r]
+        for i in range(first[r], first[r + 1]):
+            if not keep[number[i]]:
+                row[edges[2 * i] : edges[2 * i + 1]] = 0
+
+
+@compiled
+def _at_least(p: NDArray[np.uint16], weak: np.uint16, mask: NDArray[np.bool_]) -> None:
+    for i in range(p.size):
+        mask[i] = p[i] >= weak
+
+
+@compiled
+def _anchor(
+    p: NDArray[np.uint16],
+    strong: np.uint16,
+    first: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    number: NDArray[np.int32],
+    keep: NDArray[np.bool_],
+) -> None:
+    for r in range(p.shape[0]):
+        row = p[r]
+        for i in range(first[r], first[r + 1]):
+            if keep[number[i]]:
+                continue
+            for x in range(edges[2 * i], edges[2 * i + 1]):
+                if row[x] >= strong:
+                    keep[number[i]] = True
+                    break
+
+
+@compiled
+def _sizes(edges: NDArray[np.int32], number: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    sizes = np.zeros(count + 1, np.int64)
+    for i in range(number.size):
+        sizes[number[i]] += edges[2 * i + 1] - edges[2 * i]
+    return sizes
+
+
+@compiled
+def _moments(labels: NDArray[np.int32], result: NDArray[np.int64]) -> None:
+    depth, height, width = labels.shape
+    for z in range(depth):
+        for y in range(height):
+            row, x = labels[z, y], 0
+            while x < width:
+                if row[x] == 0:
+                    x += 1
+                    continue
+                start, value = x, row[x]
+                while x < width and row[x] == value:
+                    x += 1
+                faces = 2
+                faces += _others(labels[z, y - 1, start:x], value) if y > 0 else x - start
+                faces += _others(labels[z, y + 1, start:x], value) if y < height - 1 else x - start
+                faces += _others(labels[z - 1, y, start:x], value) if z > 0 else x - start
+                faces += _others(labels[z + 1, y, start:x], value) if z < depth - 1 else x - start
+                _add_run(result[value - 1], z, y, start, x, faces)
+
+
+@compiled
+def _others(row: NDArray[np.int32], value: np.int32) -> int:
+    number = 0
+    for x in range(row.size):
+        number += row[x] != value
+    return number
+
+
+@compiled
+def _add_run(moments: NDArray[np.int64], z: int, y: int, start: int, end: int, faces: int) -> None:
+    n = end - start
+    xs = n * (start + end - 1) // 2
+    # The sum of x^2 for x < m is (m - 1) m (2 m - 1) / 6; halved first, no product exceeds m^3, which the check holds
+    # below 2^63.
+    squares = (end - 1) * end // 2 * (2 * end - 1) // 3 - (start - 1) * start // 2 * (2 * start - 1) // 3
+    moments[0] += n
+    moments[1] += n * z
+    moments[2] += n * y
+    moments[3] += xs
+    moments[4] += n * z * z
+    moments[5] += n * y * y
+    moments[6] += squares
+    moments[7] += n * z * y
+    moments[8] += z * xs
+    moments[9] += y * xs
+    moments[10] += faces

@@ -1,0 +1,90 @@
+"""Tiles cover a volume once, crops are where they say, and neither tile nor thread changes a bit."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpu_fallback import law
+from gpu_nx47 import bank
+from gpu_nx47.backend import Meter
+from gpu_nx47.engine import Engine, tiles
+
+shapes = st.tuples(*[st.integers(1, 20)] * 3)
+
+
+@given(shapes, shapes)
+def test_tiles_cover_every_voxel_once(shape, tile):
+    seen = np.zeros(shape, int)
+    for piece in tiles(shape, tile):
+        seen[piece.core] += 1
+        assert seen[piece.core].size == piece.voxels
+    assert (seen == 1).all()
+
+
+@given(shapes, shapes, st.integers(0, 6), st.integers(0, 6))
+def test_within_finds_the_inner_crop(shape, tile, a, b):
+    inner, outer = sorted((a, b))
+    index = np.arange(np.prod(shape)).reshape(shape)
+    for piece in tiles(shape, tile):
+        assert (index[piece.crop(outer)][piece.within(inner, outer)] == index[piece.crop(inner)]).all()
+
+
+def test_results_come_in_raster_order_and_errors_come_out():
+    engine = Engine(Meter(law), (1, 2, 2), 3)
+    order = [t.start for t, _ in engine.map((4, 4, 4), lambda tile: tile.start)]
+    assert order == [t.start for t in tiles((4, 4, 4), (1, 2, 2))]
+
+    def broken(tile):
+        if tile.start == (2, 0, 0):
+            raise ArithmeticError("here")
+        return 0
+
+    with pytest.raises(ArithmeticError, match="here"):
+        list(engine.map((4, 4, 4), broken))
+    assert not [t for t in threading.enumerate() if t.name.startswith("nx47-tile")]
+
+
+FEATURES = ("grad_mag", "laplace", "bandpass_response", "proj_mean", "coherence_inter_slice", "local_var", "local_entropy", "grad_inward")
+
+
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("tile", [(5, 7, 6), (64, 3, 64), (64, 64, 64)])
+def test_no_tiling_changes_a_feature(name, tile):
+    rng = np.random.default_rng(3)
+    grey = rng.integers(0, 256, (13, 17, 11), dtype=np.uint8)
+    axis = np.tile(np.array([40, 30], np.int32), (13, 1))
+
+    def whole(size, threads):
+        meter = Meter(law)
+        engine = Engine(meter, size, threads)
+        margin = bank.halo([name])
+        result = None
+        for piece, codes in engine.map(grey.shape, lambda t: bank.TileBank(meter, grey, t, axis, margin).codes(name)):
+            result = np.zeros(grey.shape, codes.dtype) if result is None else result
+            result[piece.core] = codes
+        return result, meter
+
+    expected, once = whole((99, 99, 99), 1)
+    found, cut = whole(tile, 2)
+    assert (found == expected).all()
+    assert once.total()[0] == cut.total()[0], "operations asked for do not depend on the tiling"
+    assert cut.total()[1] >= once.total()[1], "halos are counted as executed"
+
+
+def test_a_halo_smaller_than_the_stated_one_would_change_bits():
+    """The declared halo is needed: with one voxel less some feature differs at a tile's edge."""
+    rng = np.random.default_rng(4)
+    grey = rng.integers(0, 256, (24, 24, 24), dtype=np.uint8)
+    meter = Meter(law)
+    name = "grad_mag"
+    piece = tiles(grey.shape, (12, 24, 24))[0]
+    right = bank.TileBank(meter, grey, piece, None, bank.halo([name])).codes(name)
+    spoiled = grey.copy()
+    spoiled[12 + bank.halo([name]) - 1] = 255 - spoiled[12 + bank.halo([name]) - 1]
+    beyond = grey.copy()
+    beyond[12 + bank.halo([name])] = 255 - beyond[12 + bank.halo([name])]
+    assert (bank.TileBank(meter, beyond, piece, None, bank.halo([name])).codes(name) == right).all()
+    assert (bank.TileBank(meter, spoiled, piece, None, bank.halo([name])).codes(name) != right).any()

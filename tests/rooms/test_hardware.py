@@ -1,0 +1,153 @@
+"""The hardware block says what the machine says, and a missing GPU is a reason, not an error."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from gpu_nx47 import hardware as room
+
+
+def test_the_block_has_every_key_and_real_figures():
+    block = room.hardware()
+    assert list(block)[:8] == [
+        "python", "platform", "cpu_count", "usable_processors", "cpu_model", "mem_total_kb", "mem_available_kb", "gpu",
+    ]  # fmt: skip
+    assert platform.python_version() in block["python"]
+    assert block["cpu_count"] == os.cpu_count()
+    assert block["mem_total_kb"] == psutil.virtual_memory().total // 1024
+    assert 0 < block["mem_available_kb"] <= block["mem_total_kb"]
+    assert block["cpu_model"]
+    assert bool(block["gpu"]) != ("gpu_reason" in block)
+
+
+class FakeNvml:
+    """What nvidia-ml-py answers on a machine with one GPU (old versions answer bytes)."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, broken=False):
+        self.broken = broken
+        self.down = 0
+
+    def nvmlInit(self):
+        if self.broken:
+            raise self.NVMLError("Driver Not Loaded")
+
+    def nvmlShutdown(self):
+        self.down += 1
+
+    def nvmlSystemGetDriverVersion(self):
+        return b"550.90"
+
+    def nvmlDeviceGetCount(self):
+        return 1
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return index
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle):
+        return 7, 5
+
+    def nvmlDeviceGetName(self, handle):
+        return "Tesla T4"
+
+    def nvmlDeviceGetMemoryInfo(self, handle):
+        return type("Info", (), {"total": 15 * 2**30})
+
+
+def test_a_gpu_is_named_whole(monkeypatch):
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    block = room.hardware()
+    expected = {"name": "Tesla T4", "memory": 15 * 2**30, "driver": "550.90", "compute_capability": "7.5"}
+    assert block["gpu"] == [expected]
+    assert "gpu_reason" not in block
+    assert fake.down == 1
+
+
+def test_a_missing_driver_or_package_is_a_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(broken=True))
+    assert room.hardware()["gpu_reason"] == "no NVIDIA driver answers: Driver Not Loaded"
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert room.hardware()["gpu"] == []
+    assert "not installed" in room.hardware()["gpu_reason"]
+
+
+def test_packages_are_told_without_loading_them():
+    code = (
+        "import sys; from gpu_nx47.hardware import packages, hardware; p = packages(); hardware();"
+        "print(p['numpy'], sorted({'numpy', 'numba', 'cupy', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{np.__version__} []"
+
+
+def test_a_missing_core_package_is_none_and_a_missing_extra_is_absent(monkeypatch):
+    def version(name):
+        if name in ("numba", "cupy-cuda12x"):
+            raise room.importlib.metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(room.importlib.metadata, "version", version)
+    found = room.packages()
+    assert found["numba"] is None
+    assert "cupy-cuda12x" not in found
+    assert found["cupy-cuda13x"] == "1.0"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_processors_follow_the_affinity():
+    mine = os.sched_getaffinity(0)
+    code = (
+        f"import os; os.sched_setaffinity(0, {{{min(mine)}}});"
+        "from gpu_nx47.hardware import usable_processors; print(usable_processors())"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
+
+
+@pytest.mark.parametrize(
+    ("files", "membership", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, "0::/\n", 1.5),
+        ({"cpu.max": "max 100000\n"}, "0::/\n", None),
+        ({"a/cpu.max": "400000 100000\n", "a/b/cpu.max": "max 100000\n"}, "0::/a/b\n", 4.0),
+        ({"a/cpu.max": "100000 100000\n"}, "0::/c\n", None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "1:cpu,cpuacct:/\n", 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "1:cpu:/\n", None),
+        ({"cpu/x/cpu.cfs_quota_us": "50000\n", "cpu/x/cpu.cfs_period_us": "100000\n"}, "1:cpu:/x\n", 0.5),
+        ({}, "", None),
+    ],
+)
+def test_the_quota_of_a_control_group(tmp_path, files, membership, expected):
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (tmp_path / "self").write_text(membership)
+    assert room._cgroup_quota(root, tmp_path / "self") == expected
+
+
+def test_a_quota_limits_the_processors(tmp_path, monkeypatch):
+    (tmp_path / "cpu.max").write_text("50000 100000")
+    monkeypatch.setattr(room, "_CGROUP", Path(tmp_path))
+    assert room.usable_processors() == 1
+
+
+def test_memory_is_in_bytes_and_the_peak_stays():
+    code = (
+        "from gpu_nx47.hardware import rss_bytes, peak_rss_bytes; a = bytearray(b'x') * (200 << 20);"
+        "held = rss_bytes(); del a; print(held, rss_bytes(), peak_rss_bytes())"
+    )
+    held, after, peak = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert 200 << 20 < held < 400 << 20
+    assert after < held - (150 << 20)
+    assert peak >= held - (4 << 20)
+    assert room.peak_rss_bytes(children=True) >= 200 << 20  # the child just ended

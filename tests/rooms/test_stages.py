@@ -1,0 +1,216 @@
+"""Selection, neuron, calibration, survey, null: each does what its first sentence says."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cpu_fallback import law
+from gpu_nx47 import calibration, neuron, null, phantom, selection, survey, tables
+from gpu_nx47.backend import Meter
+from gpu_nx47.engine import Engine
+from gpu_nx47.settings import NeuronSettings, Settings
+from gpu_nx47.stats import Histogram
+
+
+def histogram_of(codes):
+    return Histogram(np.bincount(codes.reshape(-1), minlength=65_536))
+
+
+# ------------------------------------------------------------------ selection
+def table_of_features(rng, n=4000):
+    labels = rng.integers(0, 2, n).astype(np.uint8)
+    side = labels.astype(np.int64)
+    strong = (3000 + 500 * side + rng.normal(0, 100, n)).astype(np.int64)
+    weak = (3000 + 100 * side + rng.normal(0, 300, n)).astype(np.int64)
+    samples = {"weak": weak, "strong": strong, "copy": strong * 2 + 3, "noise": rng.integers(0, 2000, n)}
+    return labels, samples, {k: histogram_of(v) for k, v in samples.items()}
+
+
+def test_selection_ranks_by_information_and_drops_the_redundant():
+    labels, samples, histograms = table_of_features(np.random.default_rng(0))
+    found = selection.select(histograms, samples, labels, top_k=3, redundancy=0.97)
+    assert found.names[0] in {"copy", "strong"}
+    assert set(found.names) == {found.names[0], "weak", "noise"}
+    assert "redundant" in found.dropped[({"copy", "strong"} - set(found.names)).pop()]
+    assert found.scores["noise"] < found.scores["weak"] < found.scores["strong"]
+
+
+def test_selection_breaks_ties_by_name_and_survives_one_class():
+    labels, samples, histograms = table_of_features(np.random.default_rng(1))
+    found = selection.select(histograms, samples, np.zeros_like(labels), top_k=2, redundancy=0.97)
+    assert set(found.scores.values()) == {0.0}
+    assert found.names == ("copy", "noise")
+
+
+def test_fixed_features_are_kept_in_their_order():
+    labels, samples, histograms = table_of_features(np.random.default_rng(2))
+    found = selection.select(histograms, samples, labels, top_k=1, redundancy=0.97, fixed=("noise", "weak"))
+    assert found.names == ("noise", "weak")
+
+
+# ------------------------------------------------------------------ neuron
+def trained(labels, samples, histograms, **changes):
+    point = np.stack(np.unravel_index(np.arange(len(labels)), (20, 20, 10)), axis=1)
+    split = neuron.hold_out(point, labels, (20, 20, 10), 47, 1)
+    settings = NeuronSettings(**changes)
+    return neuron.train(Meter(law), tuple(samples), histograms, samples, labels, split, settings, 0.5)
+
+
+def test_training_finds_the_grid_learns_and_shrinks():
+    labels, samples, histograms = table_of_features(np.random.default_rng(3))
+    result = trained(labels, samples, histograms)
+    assert len(result.trainings) == 15
+    assert {(t.l1, t.l2) for t in result.trainings} == {(a, b) for a in NeuronSettings().l1 for b in NeuronSettings().l2}
+    assert result.chosen.objective == min(t.objective for t in result.trainings)
+    assert result.chosen.val_ce < 0.1 < result.validation_prior_ce
+    for t in result.trainings:
+        assert t.objective == pytest.approx(t.val_ce + 0.02 * (1 - t.sparsity))
+        assert t.non_zero_weights == sum(abs(w) > 1e-8 for w in t.weights) == t.active_neurons_end
+    for first, then in zip(result.trainings, result.trainings[1:], strict=False):
+        expected = first.active_neurons_end if first.l2 == then.l2 else 0
+        assert then.active_neurons_start == expected, "the path is warm-started"
+    heavy = trained(labels, samples, histograms, l1=(0.5,), l2=(1e-4,))
+    assert heavy.chosen.non_zero_weights == 0, "a heavy L1 leaves nothing"
+
+
+def test_training_is_the_logistic_optimum():
+    """Long training without penalties ends where independent Newton steps end."""
+    labels, samples, histograms = table_of_features(np.random.default_rng(4))
+    names = ("weak", "noise")
+    few = {n: samples[n] for n in names}
+    result = trained(labels, few, {n: histograms[n] for n in names}, l1=(0.0,), l2=(0.0,), steps=3000, rate=1.0)
+    scaling = result.unit.scaling
+    point = np.stack(np.unravel_index(np.arange(len(labels)), (20, 20, 10)), axis=1)
+    part, _, _ = neuron.hold_out(point, labels, (20, 20, 10), 47, 1)
+    x = np.stack([(few[n] - scaling.mean[k]) * scaling.scale[k] for k, n in enumerate(names)] + [np.ones(len(labels))])
+    x, y, w = x[:, part].astype(float), labels[part].astype(float), np.zeros(3)
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-w @ x))
+        w += np.linalg.solve((x * (p * (1 - p))) @ x.T, x @ (y - p))
+    assert [*result.chosen.weights, result.chosen.bias] == pytest.approx(w.tolist(), abs=2e-3)
+
+
+def test_held_out_octants_keep_their_distance():
+    rng = np.random.default_rng(5)
+    shape = (40, 44, 48)
+    point = rng.integers(0, shape, (20_000, 3))
+    labels = rng.integers(0, 2, 20_000).astype(np.uint8)
+    training, validation, how = neuron.hold_out(point, labels, shape, 47, 5)
+    assert "octants" in how
+    assert not (training & validation).any()
+    from scipy.spatial import cKDTree
+
+    distance, _ = cKDTree(point[validation]).query(point[training], p=np.inf)
+    assert distance.min() > 4
+
+
+def test_hold_out_says_when_it_had_to_take_turns():
+    point = np.zeros((100, 3), np.int64)
+    _, validation, how = neuron.hold_out(point, np.zeros(100, np.uint8), (4, 4, 4), 47, 5)
+    assert "every fifth" in how
+    assert validation.sum() == 20
+
+
+# ------------------------------------------------------------------ calibration
+def test_calibration_is_the_exact_quantile():
+    rng = np.random.default_rng(6)
+    codes = rng.permutation(60_000).astype(np.int64)
+    found = calibration.calibrate(histogram_of(codes), 0.03, "given")
+    assert (codes >= found.threshold).sum() == 1800
+    assert not found.ties_saturate
+
+
+def test_probability_one_everywhere_stays_a_full_mask():
+    full = calibration.calibrate(histogram_of(np.full(1000, 65_535)), 0.03, "given")
+    assert full.share == 1.0
+    assert full.ties_saturate
+
+
+def test_a_flat_low_probability_stays_empty():
+    flat = calibration.calibrate(histogram_of(np.full(1000, 3000)), 0.03, "given")
+    assert flat.share == 0.0
+    assert flat.ties_saturate
+    assert calibration.calibrate(histogram_of(np.zeros(1000, int)), 0.03, "given").share == 0.0
+
+
+def test_expected_share_is_the_mean_probability():
+    codes = np.array([0, 65_535, 65_535, 0])
+    assert calibration.expected_share(histogram_of(codes)) == 0.5
+
+
+# ------------------------------------------------------------------ survey
+def engine(tile=(64, 64, 64), threads=1):
+    return Engine(Meter(law), tile, threads)
+
+
+def test_survey_does_not_depend_on_tiles():
+    made = phantom.make_phantom(40, 1)
+    small = Settings(neuron=NeuronSettings(samples=2000))
+    one = survey.survey(engine(), made.image, small)
+    two = survey.survey(engine((13, 40, 17), 2), made.image, small)
+    assert (one.index == two.index).all()
+    assert (one.gradient == two.gradient).all()
+    assert (one.profile == two.profile).all()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_axis_lies_on_the_right_side(seed):
+    made = phantom.make_phantom(96, seed)
+    grey = np.ascontiguousarray(made.image[3:-3, 3:-3, 3:-3])
+    seen = survey.survey(engine(), grey, Settings(neuron=NeuronSettings(samples=8192)))
+    axis = survey.fit_axis(seen, grey.shape)
+    true = made.axis.mean(axis=0) - 3
+    if axis.confidence < survey.AXIS_LIMIT:
+        return  # it may say that it does not know
+    away = survey.outwardness(seen, grey.shape, axis)
+    real = survey.outwardness(seen, grey.shape, survey.Axis(true[0], true[1], 1.0, "true"))
+    sure = np.abs(real) > 0.5
+    assert (np.sign(away[sure]) == np.sign(real[sure])).mean() > 0.85
+
+
+def test_noise_and_parallel_sheets_have_no_known_axis():
+    rng = np.random.default_rng(7)
+    small = Settings(neuron=NeuronSettings(samples=4096))
+    noise = rng.integers(0, 256, (48, 48, 48), dtype=np.uint8)
+    planes = np.broadcast_to(np.where(np.arange(48)[None, :, None] % 16 < 8, 170, 70), (48, 48, 48)).astype(np.uint8)
+    for grey in (noise, np.ascontiguousarray(planes)):
+        axis = survey.fit_axis(survey.survey(engine(), grey, small), grey.shape)
+        assert axis.confidence < survey.AXIS_LIMIT
+
+
+def test_pseudo_labels_mark_the_inner_face_of_a_ring():
+    y, x = np.mgrid[:64, :64]
+    radius = np.hypot(y - 31.5, x - 31.5)
+    ring = (radius > 18) & (radius < 26)
+    grey = np.broadcast_to(np.where(ring, 170, 70), (24, 64, 64)).astype(np.uint8)
+    seen = survey.survey(engine(), np.ascontiguousarray(grey), Settings(neuron=NeuronSettings(samples=8192)))
+    axis = survey.fit_axis(seen, grey.shape)
+    assert (axis.y, axis.x) == pytest.approx((31.5, 31.5), abs=1.0)
+    labels = survey.pseudo_labels(seen, grey.shape, 100.0, axis)
+    r = radius.reshape(-1)[seen.index % (64 * 64)]
+    assert (labels == survey.RECTO).sum() > 100
+    assert np.quantile(np.abs(r[labels == survey.RECTO] - 19.5), 0.95) < 2.5
+    assert (labels[np.abs(r - 26) < 1] != survey.RECTO).all()
+
+
+# ------------------------------------------------------------------ null
+def test_the_surrogate_has_the_histogram_and_no_order():
+    made = phantom.make_phantom(48, 2)
+    grey = np.ascontiguousarray(made.image[3:-3, 3:-3, 3:-3])
+    fake, shares = null.surrogate(Meter(law), grey, 47)
+    assert fake.shape == grey.shape
+    assert (np.bincount(fake.reshape(-1), minlength=256) == np.bincount(grey.reshape(-1), minlength=256)).all()
+    assert math.fsum(shares) == pytest.approx(1.0)
+    assert abs(np.corrcoef(fake.reshape(-1), grey.reshape(-1))[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+def test_the_bands_of_smoothed_noise_are_recognised(sigma):
+    kept = [null._kept(s, sigma) * 50 for s in null.SIGMAS]
+    shares = null._band_shares(kept)
+    assert shares[null.SIGMAS.index(sigma)] == pytest.approx(1.0, abs=0.05)
+
+
+def test_tables_of_the_kernel_and_the_stage_agree_on_one():
+    assert tables.sigmoid_table()[-1] == tables.PROBABILITY_ONE
