@@ -1,8 +1,8 @@
 """Smooth random fields and voxel noise for the phantom, the same bits on every machine.
 
 Only integer arithmetic and correctly rounded float32/float64 ``+ - * / sqrt`` are used, element by element, so that no
-libm, no BLAS and no order of summation can change a phantom. Randomness is a hash of (key, lattice index): any part of a
-field can be computed alone.
+libm, no BLAS and no order of summation can change a phantom. Randomness is a hash of (key, lattice index): any part of
+a field can be computed alone.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def draw_scroll(n: int, seed: int) -> Scroll:
     draw = Draw(seed)
     kind = KINDS[mix_int(seed & 0xFFFFFFFF, seed >> 32, 3) % 3]
     pitch = draw.between(15.5, 20.5)
-    thickness = pitch * draw.between(0.58, 0.65)
+    thickness = pitch * draw.between(0.51, 0.58)
     towards = draw.unit()
     centre = (n - 1) / 2
     if kind == "inside":
@@ -155,7 +155,7 @@ class Scroll:
         self._f_tear, self._f_rag = sheet(26, 30), sheet(5, 6)
         self._f_split, self._f_leaf = sheet(45, 70), sheet(60, 60)
         self._f_contact, self._f_recto = sheet(14, 30), sheet(50, 50)
-        self._f_label = sheet(150, 260)
+        self._f_label, self._f_press = sheet(150, 260), sheet(40, 80)
         self._f_fibre_s, self._f_fibre_z = sheet(28, 2.6), sheet(2.6, 28)
         self._v_warp, self._v_wave = space(95, 190), space(42, 110)
         self._v_haze, self._v_lumps = space(24, 30), space(7, 8)
@@ -172,8 +172,10 @@ class Scroll:
         offset = self._offset(z)
         split = np.clip(3.2 * (self._f_split.at(z) - 0.9), 0, 4.5)
         thick = np.clip(p.thickness + 2.4 * self._f_thick.at(z) + 0.5 * self._f_rough.at(z), 6, 15)
+        # Swollen stretches, tens of voxels long, that bridge the gap to the next sheet.
+        thick = np.minimum(thick + np.clip(6 * (self._f_press.at(z) - 0.3), 0, 6), np.float32(16))
         split = np.where(thick > 8.5, split, np.float32(0))
-        bright = np.clip(127 + 34 * (self._f_bright.at(z) - self._bright_mean), 102, 195) + 7 * self._f_patch.at(z)
+        bright = np.clip(138 + 36 * (self._f_bright.at(z) - self._bright_mean), 108, 205) + 7 * self._f_patch.at(z)
         torn = self._f_tear.at(z) + 0.25 * self._f_rag.at(z) - _TEAR
         torn[self._turn < _CORE] = 9
         return {
@@ -267,6 +269,6 @@ class Scroll:
 
     def _gap(self, z: int, lumps: F32) -> F32:
         """Grey between the sheets: air with haze, and lumps of debris."""
-        haze = np.clip(71 + 9 * self._v_haze.at(z), 56, 98)
+        haze = np.clip(73 + 9 * self._v_haze.at(z), 60, 98)
         lumps = np.clip(60 * (lumps - 1.1), 0, 60)
         return haze + lumps

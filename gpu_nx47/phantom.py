@@ -1,8 +1,8 @@
 """Scroll phantoms: made-up CT volumes with a known recto, hard enough that thresholding does not solve them.
 
 No scroll volume may be passed on, so quality is measured on these. A phantom is a wound strip of papyrus whose sheets
-touch, split, tear and fade, with gaps full of haze and debris, fibres, bright grains, a point spread and noise. How hard
-they are is measured by ``bench/phantom_hardness.py``; the generator may later be changed only to be harder.
+touch, split, tear and fade, with gaps full of haze and debris, fibres, bright grains, a point spread and noise. How
+hard they are is measured by ``bench/phantom_hardness.py``; the generator may later be changed only to be harder.
 
 Notes
 -----
@@ -83,6 +83,7 @@ def make_phantom(size: int, seed: int) -> Phantom:
         parts = scroll.cut(z)
         grey[z], label[z], sheets[z], recto[z] = parts.grey, parts.label, parts.sheet, parts.recto
     _sow_grains(grey, seed)
+    _level(grey, seed)
     image = _expose(grey, seed)
     for volume in (image, label, sheets, recto):
         _clear_frame(volume)
@@ -104,6 +105,16 @@ def _sow_grains(grey: F32, seed: int) -> None:
         z, y, x = np.ogrid[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
         near = (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < radius * radius
         grey[low[0] : high[0], low[1] : high[1], low[2] : high[2]][near] = value
+
+
+def _level(grey: F32, seed: int) -> None:
+    """Scale the volume, in place, to a drawn mean of 94-108: the windowing of a scan is not its scroll's doing."""
+    target = 94 + 14 * mix_int(seed & 0xFFFFFFFF, seed >> 32, 204) / 2.0**32
+    # A sum of integers, slice by slice: exact in any order.
+    total = sum(int(np.rint(plane).astype(np.int64).sum()) for plane in grey)
+    gain = np.float32(min(max(target * grey.size / total, 0.85), 1.12))
+    for plane in grey:
+        plane *= gain
 
 
 def _expose(grey: F32, seed: int) -> npt.NDArray[np.uint8]:

@@ -19,8 +19,8 @@ BINS = (16, 32)
 FIELDS = 4  # counters of 16 bits in a word of 64
 
 OPERATIONS: dict[str, Callable[..., float]] = {
-    # for each word two look-ups (slice that enters, slice that leaves) and sums of 6; for each bin shift, look-up and sum;
-    # at the end difference, half and division
+    # for each word two look-ups (slice that enters, slice that leaves) and sums of 6; for each bin shift, look-up and
+    # sum; at the end difference, half and division
     "local_entropy": lambda *, window, bins, table: bins // FIELDS * (2 + 6) + bins * 3 + 3,
 }
 
@@ -80,12 +80,12 @@ def local_entropy(
       Counts are differences of running sums, four counters of 16 bits in a word of 64.
     - Window: w on each axis. Border: half-sample symmetric on each axis, repeated (`_border.reflect_index`).
     - Format: uint16. c_b <= 3375 < 2^16: no counter carries into the next, and a running sum modulo 2^64 leaves its
-      differences right. T = 3375 log2(3375) 2^16 < 3375 * 11.721 * 65536 = 2,592,500,000 < 2^32. The table is convex and 0
-      at 0, hence table[a] + table[b] <= table[a + b], 0 <= S <= T and T - S + 4 n <= T + 13500 < 2^32: uint32 holds it all.
-      H <= log2(bins) <= 5 bits: the code is at most 5 * 2^13 = 40960. The check holds any table to this: convex, T + 4 n
-      below 2^32, code of the most even histogram (which by convexity has the smallest S) below 2^16.
-    - Rounding: half up, once; the rounded table adds less than (bins + 1) / 2 entries' ulp, (bins + 1) 2^-17 / n bit: with
-      the code's half step the error is below 2^-14 + 17 * 2^-17 = 1.9e-4 bit at n = 27, less for larger windows.
+      differences right. T <= 3375 log2(3375) 2^16 < 3375 * 11.721 * 65536 = 2,592,485,000 < 2^32. The table is convex
+      and 0 at 0, hence table[a] + table[b] <= table[a + b], 0 <= S <= T and T - S + 4 n <= T + 13,500 < 2^32: uint32
+      holds it all. H <= log2(bins) <= 5 bits: the code is at most 5 * 2^13 = 40960. The check holds any table to this:
+      convex, T + 4 n below 2^32, code of the most even histogram (by convexity the smallest S) below 2^16.
+    - Rounding: half up, once. At most bins + 1 rounded entries, each off by 2^-17, divided by n: with the half step of the
+      code the error is below 2^-14 + 33 * 2^-17 / 27 = 7.1e-5 bit.
     - Unit: bit, 2^-13 a step.
     - Source: SPEC.md, local_entropy; Shannon, Bell Syst. Tech. J. 27 (1948) 379-423.
     """

@@ -63,7 +63,7 @@ def accept_component_moments(labels: NDArray[np.int32], count: int) -> None:
 
 
 def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.int32], int]:
-    """Number the connected components of a mask.
+    """Label the connected components of a mask.
 
     Parameters
     ----------
@@ -91,9 +91,9 @@ def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.
 
     - Formula: two true voxels carry the same label if and only if a path of true neighbours joins them; components are
       numbered from 1 in the order in which their first voxels appear when z, y, x are read with x fastest.
-      Runs of true voxels along x are the nodes of a graph, touching runs of neighbouring rows its edges; each root is hooked
-      to the smallest root that it touches and the paths are halved until no edge joins two roots. A parent is never greater than
-      its child, so the root of a component is its first run whatever the order of the hooks.
+      Runs of true voxels along x are the nodes of a graph, touching runs of neighbouring rows its edges; each root is
+      hooked to the smallest root that it touches and the paths are shortened, until no edge joins two roots. A parent
+      is never greater than its child, so the root of a component is its first run whatever the order of the hooks.
     - Window: 6 or 26 neighbours, in any number of steps. Border: outside is background.
     - Format: int32. There are no more components than voxels, fewer than 2^31 by the check.
     - Rounding: none. Unit: none.
@@ -251,8 +251,8 @@ def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np
     - Formula: sums over the voxels of the label, z, y, x their indices in the array; a face of a voxel is exposed where
       the neighbour across it has another label or lies outside the array.
     - Window: 6 neighbours. Border: outside has no label, so faces on it are exposed.
-    - Format: int64. A sum has at most N = voxels of the array terms, each below (longest axis)^2, so it stays below 2^63 by the
-      check; there are at most 6 N faces. All sums are of integers: no order changes them.
+    - Format: int64. A sum has at most N terms, the voxels of the array, each below (longest axis)^2, so it stays below
+      2^63 by the check; there are at most 6 N faces. All sums are of integers: no order changes them.
     - Rounding: none. Unit: voxels, voxels^2, faces.
     - Source: definition. n, the sums and the products give centre and covariance; faces, the area.
     """

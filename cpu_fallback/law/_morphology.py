@@ -17,7 +17,7 @@ SHAPES = ("box", "cross")
 
 
 def _once(radius: tuple[int, int, int], shape: str) -> float:
-    # A segment of w = 2 r + 1: as many joins of two masks as w has bits, none for r = 0; a cross joins its three segments.
+    # A segment of w = 2 r + 1 voxels joins two masks as often as w has bits, none for r = 0; a cross joins its three.
     joins = sum((2 * reach + 1).bit_length() for reach in radius if reach)
     return joins + (2 if shape == "cross" else 0)
 
@@ -63,8 +63,8 @@ def erosion(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: 
     -----
     Law.
 
-    - Formula: the and of the mask over the element at each voxel. A box is eroded axis by axis; a cross is the and of the
-      three erosions by a segment. A segment joins runs of 1, 2, 4 ... voxels and then two that overlap.
+    - Formula: the and of the mask over the element at each voxel. A box is eroded axis by axis; a cross is the and of
+      the three erosions by a segment. A segment joins runs of 1, 2, 4 ... voxels and then two that overlap.
     - Window: the element. Border: outside the array is foreground, so that the border does not eat the mask.
     - Format: bool. Rounding: none. Unit: none.
     - Source: scipy.ndimage.binary_erosion(border_value=1).
@@ -168,8 +168,8 @@ def closing(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: 
     -----
     Law.
 
-    - Formula: erosion of the dilation. Window: twice the element. Border: that of `dilation`, then that of `erosion`: no
-      true voxel is lost, on however thin a stack.
+    - Formula: erosion of the dilation. Window: twice the element. Border: that of `dilation`, then that of `erosion`:
+      no true voxel is lost, on however thin a stack.
     - Format: bool. Rounding: none. Unit: none. Source: definition.
     """
     accept("closing", mask, radius, shape)
@@ -180,9 +180,10 @@ def _apply(join: np.ufunc, mask: NDArray[np.bool_], radius: tuple[int, int, int]
     if shape == "cross":
         along_z, along_y, along_x = (_segment(join, mask, axis, radius[axis]) for axis in range(3))
         return join(join(along_z, along_y), along_x)
+    mask = mask.copy()
     for axis in range(3):
         mask = _segment(join, mask, axis, radius[axis])
-    return mask.copy() if not any(radius) else mask
+    return mask
 
 
 def _segment(join: np.ufunc, mask: NDArray[np.bool_], axis: int, radius: int) -> NDArray[np.bool_]:

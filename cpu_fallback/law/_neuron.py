@@ -120,12 +120,12 @@ def _logit_index(acc: NDArray[np.float32]) -> NDArray[np.int64]:
     return z.astype(np.int64) + 32768
 
 
-# neuron: 6 for each feature; scaling, rint, two bounds, look-up. neuron_sums, for each sample: 2 for each feature and
-# the same 4 to the logit code; residual 4 (look-up, shift, product, difference), loss 4, products and sums of the
-# gradient 2 for each feature, two more sums.
+# neuron: 6 for each feature; to the logit code scaling, rint, two bounds and the table's offset, 5; the look-up.
+# neuron_sums, for each sample: 2 for each feature and the same 5; residual 4 (look-up, shift, product, difference);
+# loss 5; product and sum of the gradient 2 for each feature; two more sums.
 OPERATIONS: dict[str, Callable[..., float]] = {
-    "neuron": lambda *, weights, **_: 6 * len(weights) + 5,
-    "neuron_sums": lambda *, weights, **_: 4 * len(weights) + 14,
+    "neuron": lambda *, weights, **_: 6 * len(weights) + 6,
+    "neuron_sums": lambda *, weights, **_: 4 * len(weights) + 16,
 }
 
 __all__ = ["OPERATIONS", "neuron", "neuron_sums"]

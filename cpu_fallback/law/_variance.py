@@ -53,13 +53,13 @@ def local_variance(grey: NDArray[np.uint8], /, *, window: int) -> NDArray[np.uin
     -----
     Law.
 
-    - Formula: over the n = w^3 voxels of the cube, S1 = sum g, S2 = sum g g, A = n S2 - S1 S1 (= n^2 variance); the code
-      is rint(float64(A) c) with c = 4 / n^2, the quotient rounded once to float64.
+    - Formula: over the n = w^3 voxels of the cube, S1 = sum g, S2 = sum g g, A = n S2 - S1 S1 (= n^2 variance); the
+      code is rint(float64(A) c) with c = 4 / n^2, the quotient rounded once to float64.
     - Window: w on each axis. Border: half-sample symmetric on each axis, repeated (`_border.reflect_index`).
     - Format: uint16. S1 <= 3375 * 255 = 860,625 and S2 <= 3375 * 255^2 = 219,459,375 < 2^31. The law takes them as
       differences of running sums modulo 2^32, which are the sums themselves, since these lie below 2^32. n S2 and S1 S1
-      are at most 3375^2 255^2 = 740,675,390,625 < 2^53: A is exact in float64. A <= n^2 255^2 / 4 (half of the voxels 0,
-      half 255), so the code is at most 65025 < 2^16; A >= 0 by Cauchy and Schwarz.
+      are at most 3375^2 255^2 = 740,675,390,625 < 2^53: A is exact in float64. A <= n^2 255^2 / 4 (half of the voxels
+      0, half 255), so the code is at most 65025 < 2^16; A >= 0 by Cauchy and Schwarz.
     - Rounding: once, half to even, after two roundings of 2^-53 relative (c, product): within .5 + 2e-11 codes.
     - Unit: grey^2, 1/4 a step.
     - Source: SPEC.md, local_var; the population variance (divided by n, not by n - 1).

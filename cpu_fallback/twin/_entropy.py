@@ -54,9 +54,9 @@ def _entropy(
     counts: NDArray,
     result: NDArray[np.uint16],
 ) -> None:
-    # Counts over z and over z, y are at most 15 and 225: bytes hold them, 64 voxels a vector. The rows of all bins, with
-    # their borders, lie one behind the other: one long row for the sums along y and x. Sums that reach from one bin's
-    # row into the next are never read.
+    # Counts over z and over z, y are at most 15 and 225: bytes hold them, 64 voxels a vector. The rows of all bins,
+    # with their borders, lie one behind the other: one long row for the sums along y and x. Sums that reach from one
+    # bin's row into the next are never read.
     depth, height = grey.shape[:2]
     down = np.uint8(4 if bins == 16 else 3)
     wide = at_x.size
@@ -101,9 +101,7 @@ def _enter(fresh: NDArray[np.uint8], down: np.uint8, column: NDArray[np.uint8]) 
 
 
 @compiled
-def _exchange(
-    fresh: NDArray[np.uint8], stale: NDArray[np.uint8], down: np.uint8, column: NDArray[np.uint8]
-) -> None:
+def _exchange(fresh: NDArray[np.uint8], stale: NDArray[np.uint8], down: np.uint8, column: NDArray[np.uint8]) -> None:
     for b in range(column.shape[0]):
         row, key = column[b], np.uint8(b)
         for x in range(row.size):

@@ -65,7 +65,7 @@ def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np
 
 
 def _runs_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
-    """Return the mask as rows of bytes, the first run of each row (and the number of runs), and starts and ends of the runs."""
+    """Return the mask as rows of bytes, the first run of each row (last: how many there are), the ends of the runs."""
     rows = mask.view(np.uint8).reshape(-1, mask.shape[2])
     first = np.zeros(rows.shape[0] + 1, np.int64)
     _count_runs(rows, first)

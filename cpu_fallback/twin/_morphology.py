@@ -41,7 +41,7 @@ def closing(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: 
 
 
 def _apply(flip: np.uint8, mask: NDArray[np.bool_], radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
-    # An erosion is the dilation of the complement, with the outside complemented too: one code, bytes flipped on the way.
+    # An erosion is the dilation of the complement, outside complemented too: one code, bytes flipped on the way.
     depth, height, width = mask.shape
     reach_z, reach_y, reach_x = (min(int(r), n - 1) for r, n in zip(radius, mask.shape, strict=True))
     source = mask.view(np.uint8)
@@ -119,7 +119,7 @@ def _pairs(row: NDArray[np.uint8], ahead: NDArray[np.uint8], result: NDArray[np.
 
 @compiled
 def _store(first: NDArray[np.uint8], second: NDArray[np.uint8], flip: np.uint8, result: NDArray[np.uint8]) -> None:
-    # The centre belongs to the element: joining with what stands there loses nothing, and gathers the segments of a cross.
+    # The centre belongs to the element: joining with what stands there loses nothing, and gathers a cross's segments.
     for x in range(result.size):
         joined = first[x] | second[x] | (result[x] ^ flip)
         result[x] = np.uint8(joined ^ flip)

@@ -103,8 +103,8 @@ def _subtract(row: NDArray, other: NDArray) -> None:
 def sum_row(row: NDArray, window: int, scratch: NDArray, result: NDArray) -> None:
     """Write result[x] = row[x] + row[x + 1] + ... + row[x + window - 1] for every x of `result`.
 
-    A running sum along x is one chain of dependent additions. Sums of 1, 2, 4 ... samples, each twice the one before, and
-    of those the ones that the bits of the window name, take a few additions more, but many voxels at a time.
+    A running sum along x is one chain of dependent additions. Sums of 1, 2, 4 ... samples, of which the bits of the
+    window name those to add, take a few additions more, but many voxels at a time.
     """
     for x in range(result.size):
         result[x] = row[x]

@@ -98,20 +98,13 @@ class Reader:
         return len(self.data)
 
     def raw(self, entry: Entry, tag: int, page: int) -> bytes:
-        """Return the bytes of a tag's values, or raise Fault where they do not lie in the file."""
+        """Return the bytes of a tag's values, which `walk` found to lie in the file."""
         size = SIZES.get(entry.kind, 0) * entry.number
         if size == 0:
             raise Fault(
                 f"tag {NAMES[tag]} has no value",
                 expected="at least one value of a known type",
                 found=f"{entry.number} of type {entry.kind}",
-                page=page,
-            )
-        if entry.at + size > self.size:
-            raise Fault(
-                f"the values of tag {NAMES[tag]} lie outside the file",
-                expected=f"bytes {entry.at} to {entry.at + size} within the file",
-                found=f"a file of {self.size} bytes",
                 page=page,
             )
         return bytes(self.data[entry.at : entry.at + size])
@@ -204,13 +197,19 @@ def _directory(reader: Reader, at: int, page: int) -> tuple[dict[int, Entry], in
     layout = reader.order + ("HHQ8s" if reader.big else "HHI4s")
     room = 8 if reader.big else 4
     for k, (tag, kind, number, _) in enumerate(struct.iter_unpack(layout, block)):
-        if tag not in NAMES:
-            continue
         if tag in tags:
             raise Fault(f"tag {NAMES[tag]} stands twice", expected="once", found="twice", page=page)
-        here = at + head + k * entry + entry - room
-        if SIZES.get(kind, 0) * number > room:
+        here, length = at + head + k * entry + entry - room, SIZES.get(kind, 0) * number
+        if length > room:
             here = struct.unpack_from(reader.order + ("Q" if reader.big else "I"), reader.data, here)[0]
-        tags[tag] = Entry(kind, number, here)
+            if here + length > reader.size:  # of any tag: values at the file's end are what a small cut takes first
+                raise Fault(
+                    f"the file is cut: the values of tag {NAMES.get(tag, tag)} lie outside it",
+                    expected=f"bytes {here} to {here + length} within the file",
+                    found=f"a file of {reader.size} bytes",
+                    page=page,
+                )
+        if tag in NAMES:
+            tags[tag] = Entry(kind, number, here)
     following = struct.unpack_from(reader.order + ("Q" if reader.big else "I"), reader.data, at + size - foot)[0]
     return tags, following, size

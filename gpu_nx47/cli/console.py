@@ -136,8 +136,9 @@ class Console:
                 return [f"nx47 {data.get('version', '?')} on {backend}: {reason}"]
             case "DATASET_DISCOVERY":
                 kinds = ", ".join(f"{n} {suffix}" for suffix, n in (data.get("suffix_stats") or {}).items())
-                count, assets = number(data.get("file_count")), number(data.get("total_assets"))
-                return [f"{data.get('root')}: {count} volumes to do among {assets} files ({kinds})"]
+                count, assets = data.get("file_count"), number(data.get("total_assets"))
+                volumes = f"{number(count)} volume{'' if count == 1 else 's'}"
+                return [f"{data.get('root')}: {volumes} to do among {assets} files ({kinds})"]
             case "FILE_START":
                 self._index = data.get("index") or self._progress.files_done + 1
                 self._shape = " x ".join(map(str, data.get("shape") or ()))
@@ -155,7 +156,7 @@ class Console:
                 return [f"Trained on {number(data.get('volumes'))} labelled volumes."]
             case "SUBMISSION_VALIDATED":
                 if data.get("ok"):
-                    return [f"The submission is acceptable: {number(data.get('members'))} masks re-read page by page."]
+                    return [f"The submission is acceptable; masks re-read page by page: {number(data.get('members'))}."]
                 return [f"The submission is not acceptable: {problem}" for problem in (data.get("problems") or ())[:10]]
             case "EXEC_COMPLETE":
                 path = data.get("submission")
@@ -200,13 +201,16 @@ class Console:
             self._bar.clear()
 
     def _show_progress(self, now_ns: int) -> None:
-        progress, start_ns = self._progress, self._start_ns or now_ns
+        progress, start_ns = self._progress, now_ns if self._start_ns is None else self._start_ns
         percent = progress.work()
         place = f"{progress.files_done + bool(progress.file)}/{progress.files_total} {progress.file} {progress.stage}"
         if self._bar is not None:
-            self._bar.set_description_str(place.strip(), refresh=False)
+            changed = self._bar.desc != place
+            self._bar.set_description_str(place, refresh=False)
             self._bar.n = round(percent, 1)
-            self._bar.update(0)  # redraws when it is time
+            self._bar.update(0)  # redraws where the last time is long enough ago
+            if changed:
+                self._bar.refresh()
             return
         if now_ns < self._next_ns or not progress.file:
             return
@@ -241,4 +245,5 @@ def _bar(stream: TextIO) -> Any:
     from tqdm.auto import tqdm
 
     form = "{desc} {percentage:3.0f} %|{bar}| {elapsed} < {remaining}"
-    return tqdm(total=100.0, file=stream, bar_format=form, leave=False, dynamic_ncols=True, mininterval=0.2)
+    # miniters=0: tqdm's own guess of how rarely to look at the clock is made for steady steps
+    return tqdm(total=100.0, file=stream, bar_format=form, leave=False, dynamic_ncols=True, mininterval=0.2, miniters=0)

@@ -37,7 +37,7 @@ def _arrays(values):
 
 @pytest.fixture(scope="session")
 def agree():
-    """Return a function that runs a kernel of both rooms on frozen inputs and wants equal type, dtype, shape, values."""
+    """Return a function: one kernel in both rooms on frozen inputs has equal type, dtype, shape and values."""
     pytest.importorskip("numba", reason="Numba is missing: there are no twins to hold against the laws")
     from cpu_fallback import law, twin
 

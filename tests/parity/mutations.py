@@ -55,4 +55,12 @@ MUTATIONS = [
     ("twin/_table.py", "result[i] = table[np.int64(flat[i])", "result[i] = table[-np.int64(flat[i])", "lookup"),
     ("twin/_table.py", "array.reshape(-1)[index]", "array.reshape(-1)[-index]", "gather"),
     ("twin/_table.py", "array.reshape(-1)[index]", "array.reshape(-1)[index // 2]", "gather"),
+    ("twin/_neuron.py", "low = np.float32(-8)", "low = np.float32(-9)", "neuron"),
+    ("twin/_neuron.py", "acc[i] = acc[i] + weight * t", "acc[i] = acc[i] - weight * t", "neuron"),
+    ("twin/_neuron.py", "np.int32(z) + 32768]", "np.int32(z) + 32767]", "neuron"),
+    ("twin/_neuron.py", "mean[k], scale[k], weights[k]", "mean[k], scale[0], weights[k]", "neuron"),
+    ("twin/_neuron.py", "z * 32 * target", "z * 31 * target", "neuron_sums"),
+    ("twin/_neuron.py", "32767 * target", "32768 * target", "neuron_sums"),
+    ("twin/_neuron.py", "min(block, samples - start)", "min(block, samples - 1)", "neuron_sums"),
+    ("twin/_neuron.py", "total += r", "total -= r", "neuron_sums"),
 ]

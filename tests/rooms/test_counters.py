@@ -1,0 +1,139 @@
+"""Counters: each against a brute-force reading of its sentence."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cpu_fallback import law
+from gpu_nx47 import counters, tables, v122
+from gpu_nx47.backend import Meter
+from gpu_nx47.engine import Engine
+from gpu_nx47.stats import Histogram
+
+CUBE = np.ones((3, 3, 3), bool)
+
+
+def moments_of(mask):
+    labels, count = law.label(mask, connectivity=26)
+    return law.component_moments(labels, count=count)
+
+
+def blocks(shape, *boxes):
+    mask = np.zeros(shape, bool)
+    for start, size in boxes:
+        mask[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = True
+    return mask
+
+
+def test_a_shape_seen_twice_is_one_pattern():
+    plate, rod = (2, 12, 12), (12, 2, 2)
+    one = blocks((40, 40, 40), ((1, 1, 1), plate))
+    assert counters.patterns(moments_of(one)) == 0
+    two = blocks((40, 40, 40), ((1, 1, 1), plate), ((20, 20, 20), plate))
+    assert counters.patterns(moments_of(two)) == 1
+    turned = blocks((40, 40, 40), ((1, 1, 1), plate), ((20, 1, 20), (12, 2, 12)))
+    assert counters.patterns(moments_of(turned)) == 0, "another orientation is another shape"
+    four = two | blocks((40, 40, 40), ((5, 30, 5), rod), ((20, 5, 5), rod))
+    assert counters.patterns(moments_of(four)) == 2
+    assert counters.patterns(moments_of(np.zeros((4, 4, 4), bool))) == 0
+
+
+def test_materials_by_class_adds_up_to_the_volume():
+    grey = np.repeat(np.array([60, 120, 220], np.uint8), [500, 300, 50])
+    found = counters.materials_by_class(np.bincount(grey, minlength=256), 77)
+    assert found == {"air": 500, "papyrus": 300, "dense": 50, "frame": 77}
+
+
+def test_golden_points_are_the_best_and_apart():
+    rng = np.random.default_rng(0)
+    probability = rng.integers(0, 65_536, (20, 22, 24)).astype(np.uint16)
+    mask = rng.random(probability.shape) < 0.5
+    number, points = counters.golden_points(probability, mask, 60_000, 0, (3, 3, 3))
+    assert number == int((mask & (probability > 60_000)).sum())
+    place = np.array([[p["z"] - 3, p["y"] - 3, p["x"] - 3] for p in points])
+    distance = np.sqrt(((place[:, None] - place[None]) ** 2).sum(-1))
+    assert (distance[~np.eye(len(place), dtype=bool)] >= counters.GOLDEN_SPACING).all()
+    assert points[0]["p"] * 65_535 == pytest.approx(int(probability[mask].max()))
+    # Every golden voxel is a point or lies near a better one.
+    for z, y, x in np.argwhere(mask & (probability > 60_000)):
+        near = np.sqrt(((place - (z, y, x)) ** 2).sum(1)) < counters.GOLDEN_SPACING
+        assert probability[tuple(place[near].T)].max() >= probability[z, y, x]
+    assert counters.golden_points(probability, mask, 60_000, 11, (3, 3, 3))[1] == points[:11]
+
+
+def test_anomalies_against_numpy():
+    rng = np.random.default_rng(1)
+    probability = rng.integers(20_000, 40_000, (14, 15, 16)).astype(np.uint16)
+    probability[7, 7, 7] = 65_535
+    probability[3, 3, 12] = 0
+    logit = tables.logit_table()[probability].astype(np.int64)
+    bend = (ndimage.laplace(logit, mode="reflect") + 8) >> 4
+    bend = bend.clip(-32_768, 32_767)
+    median = np.quantile(bend, 0.5, method="inverted_cdf")
+    mad = max(1, np.quantile(np.abs(bend - median), 0.5, method="inverted_cdf"))
+    expected = np.abs(bend - median) > 6 * 1.4826 * mad
+    for tile in ((64, 64, 64), (5, 6, 7)):
+        found = counters.anomalies(Engine(Meter(law), tile, 2), probability)
+        assert found.voxels == int(expected.sum()) > 0
+        assert found.clusters == ndimage.label(expected, CUBE)[1]
+
+
+def test_a_flat_probability_has_no_anomaly():
+    found = counters.anomalies(Engine(Meter(law), (64, 64, 64), 1), np.full((5, 5, 5), 1000, np.uint16))
+    assert (found.voxels, found.clusters) == (0, 0)
+
+
+def test_unknown_voxels_lie_in_cells_the_reference_lacks():
+    reference = np.zeros(65_536, np.int64)
+    reference[[0, 1, 2]] = [999_999, 9, 11]
+    anchored = np.zeros(65_536, np.int64)
+    anchored[[0, 1, 2, 3]] = [5, 7, 11, 13]
+    assert counters.unknown_voxels(anchored, reference) == 7 + 13
+
+
+def test_cell_tables_put_each_quarter_in_its_place():
+    codes = np.arange(400)
+    histogram = Histogram(np.bincount(codes, minlength=65_536))
+    first, second = counters.cell_tables([histogram, histogram])
+    assert [int((first[:400] == q).sum()) for q in range(4)] == [100] * 4
+    assert (second == first << 2).all()
+
+
+def test_border_share_of_an_even_mask_is_as_expected():
+    mask = np.ones((20, 20, 20), bool)
+    share, expected = counters.border_share(mask, 3)
+    assert share == expected == pytest.approx(1 - 14**3 / 20**3)
+    shell = mask.copy()
+    shell[3:-3, 3:-3, 3:-3] = False
+    assert counters.border_share(shell, 3)[0] == 1.0
+
+
+# ------------------------------------------------------------------ V122's own definitions
+@pytest.mark.parametrize("seed", range(5))
+def test_v122_gives_its_constants_on_any_noise(seed):
+    """11, 52 and 3072 on every 320x320 image of noise: constants of the image size, and marked as such."""
+    noise = np.random.default_rng(seed).random((1, 320, 320))
+    mask = noise >= np.quantile(noise, 0.97)
+    block = v122.block(noise, mask, one=1.0, materials=5, features=6, elapsed_s=2.0)
+    assert block["golden_nonce_detected"]["value"] == 11
+    assert block["anomalies_detected"]["value"] == 52
+    assert block["active_pixels"]["value"] == 3072
+    assert block["golden_nonce_detected"]["fixed_by_construction"]
+    assert block["anomalies_detected"]["fixed_by_construction"]
+    assert block["unknown_discoveries"]["value"] == int((noise > 0.9995).sum())
+    assert block["patterns_detected"]["value"] == 5
+    assert block["calc_ops_estimated"]["value"] == 320 * 320 * (12 * 6 + 200)
+    assert block["calc_per_sec"]["value"] == block["calc_ops_estimated"]["value"] / 2.0
+
+
+def test_v122_quantile_counts_as_numpy_does():
+    rng = np.random.default_rng(9)
+    for values in (rng.random((3, 40, 41)), rng.integers(0, 50, (3, 40, 41)).astype(np.uint16)):
+        for quantile in (0.0, 0.5, 0.9995, 0.9999, 1.0):
+            expected = values > np.quantile(values, quantile)
+            assert (v122._above_quantile(values, quantile) == expected).all()
+
+
+def test_v122_laplacian_is_scipys():
+    values = np.random.default_rng(2).integers(0, 65_536, (4, 6, 5)).astype(np.uint16)
+    assert (v122.laplacian(values) == ndimage.laplace(values.astype(np.int64), mode="nearest")).all()
