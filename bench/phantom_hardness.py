@@ -126,7 +126,7 @@ def otsu_masks(phantom: Phantom) -> Iterable[tuple[str, np.ndarray]]:
     for sigma in (1.0, 2.0, 3.0):
         smooth = ndi.gaussian_filter(image, sigma, mode="reflect")
         middle = float(threshold_otsu(smooth))
-        limits = {"otsu": middle, "otsu+12": middle + 12, "otsu-8": middle - 8}
+        limits = {"otsu": middle, "otsu+12": middle + 12, "otsu-8": middle - 8, "otsu-16": middle - 16}
         limits["multi-otsu top"] = float(threshold_multiotsu(smooth, 3)[1])
         for (name, limit), (how, clean) in itertools.product(limits.items(), CLEANINGS.items()):
             yield f"sigma {sigma:g}, {name}, {how}", in_frame(clean(smooth > limit), box, phantom.image.shape)
@@ -184,10 +184,10 @@ def forest_probability(forest: RandomForestClassifier, phantom: Phantom) -> np.n
 
 def forest_masks(phantom: Phantom, probability: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
     _, box = body(phantom)
-    for limit, how in itertools.product((0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8), ("plain", "dust", "open+close+dust")):
+    for limit, how in itertools.product((0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), ("plain", "dust", "open+close+dust")):
         yield f"p > {limit:g}, {how}", in_frame(CLEANINGS[how](probability > limit), box, phantom.image.shape)
     smooth = ndi.gaussian_filter(probability, 1)
-    for limit in (0.45, 0.5, 0.55, 0.6, 0.65):
+    for limit in (0.3, 0.4, 0.45, 0.5, 0.55, 0.6):
         yield f"p smoothed > {limit:g}, dust", in_frame(CLEANINGS["dust"](smooth > limit), box, phantom.image.shape)
 
 
@@ -244,9 +244,9 @@ def oracle_masks(phantom: Phantom, found: tuple[np.ndarray, list[np.ndarray]]) -
     _, box = body(phantom)
     local, normal = found
     face = local
-    for reach in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0):
+    for reach in (0.5, 1.0, 1.5, 2.0, 2.5):
         face = np.maximum(face, sample(local, normal, -reach))
-        for limit in (0.15, 0.3, 0.45) if reach >= 1.5 else ():
+        for limit in (0.15, 0.3) if 1.5 <= reach <= 2.5 else ():
             vote = (face > limit).astype(np.float32)
             for _ in range(2):
                 vote = across(vote, normal)
@@ -288,7 +288,7 @@ def measure(size: int) -> list[str]:
     train = [make_phantom(size, seed) for seed in TRAIN_SEEDS]
     test = [make_phantom(size, seed) for seed in TEST_SEEDS]
     lines = [f"{'':24s}   Dice    VOI   mean   {'mean of each test seed':29s}   chosen"]
-    pool = Parallel(n_jobs=2)
+    pool = Parallel(n_jobs=2, max_nbytes=None)
     known, truth = test[0].label != 2, test[0].label == 1
     for _, mask in itertools.islice(otsu_masks(test[0]), 0, None, 29):
         assert abs(quick_surface_dice(truth, mask & known) - surface_dice(truth, mask & known)) < 1e-9

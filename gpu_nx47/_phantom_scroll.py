@@ -43,6 +43,15 @@ class SliceParts:
     """0 background, 1 labelled recto, 2 ignore."""
 
 
+def _slope(phase: F32) -> F32:
+    """Length of the in-plane gradient (central differences, one-sided at the ends), kept within .6 and 1.8."""
+    gy, gx = np.empty_like(phase), np.empty_like(phase)
+    for g, v in ((gy, phase), (gx.T, phase.T)):
+        g[1:-1] = (v[2:] - v[:-2]) * np.float32(0.5)
+        g[0], g[-1] = v[1] - v[0], v[-1] - v[-2]
+    return np.clip(np.sqrt(gy * gy + gx * gx), 0.6, 1.8)
+
+
 class Draw:
     """Numbers drawn from a seed, in order: uniform multiples of 2 ** -32."""
 
@@ -84,7 +93,7 @@ def draw_scroll(n: int, seed: int) -> Scroll:
     draw = Draw(seed)
     kind = KINDS[mix_int(seed & 0xFFFFFFFF, seed >> 32, 3) % 3]
     pitch = draw.between(15.5, 20.5)
-    thickness = pitch * draw.between(0.51, 0.58)
+    thickness = pitch * draw.between(0.50, 0.57)
     towards = draw.unit()
     centre = (n - 1) / 2
     if kind == "inside":
@@ -97,7 +106,7 @@ def draw_scroll(n: int, seed: int) -> Scroll:
     z = np.arange(n, dtype=np.float64) - centre
     axis = np.stack([centre - distance * towards[i] + drift[i] * z for i in (0, 1)], axis=1)
     chirality = 1.0 if draw.between(0, 1) < 0.5 else -1.0
-    return Scroll(Plan(n, seed, kind, pitch, thickness, axis, towards, chirality, draw.between(0.31, 0.39)))
+    return Scroll(Plan(n, seed, kind, pitch, thickness, axis, towards, chirality, draw.between(0.29, 0.36)))
 
 
 class Scroll:
@@ -185,7 +194,7 @@ class Scroll:
             "leaf": np.clip(0.5 + 0.07 * self._f_leaf.at(z), 0.4, 0.6),
             "bright": bright.astype(np.float32),
             "contact": np.clip(14 + 14 * self._f_contact.at(z), 0, 40),
-            "t_recto": np.clip(3.1 + 0.35 * self._f_recto.at(z), 2.3, 4.3),
+            "t_recto": np.clip(3.3 + 0.35 * self._f_recto.at(z), 2.5, 4.5),
             "fibre_s": self._f_fibre_s.at(z),
             "fibre_z": self._f_fibre_z.at(z),
             "torn": torn,
@@ -200,7 +209,8 @@ class Scroll:
         warp = np.clip(6.0 * self._v_warp.at(z) + 2.2 * self._v_wave.at(z), -22, 22)
         # The warp fades towards the axis, where it would fold the innermost turns.
         warp *= np.minimum(radius * np.float32(1 / 70), np.float32(1))
-        winding = (radius + warp) / np.float32(p.pitch) - angle
+        phase = radius + warp
+        winding = phase / np.float32(p.pitch) - angle
         windings, columns = self._s.shape
         column = np.clip(
             ((angle - np.float32(self._angle0)) * np.float32(self._per_turn)).astype(np.int64), 0, columns - 1
@@ -213,8 +223,10 @@ class Scroll:
         shift = (relative >= 1 + flat[index + columns]).astype(np.int64) - (relative < flat[index])
         index += shift * columns
         relative -= shift.astype(np.float32)
-        behind = (relative - flat[index]) * np.float32(p.pitch)
-        before = (1 + flat[index + columns] - relative) * np.float32(p.pitch)
+        # Where the warp squeezes the windings, a step in phase is a shorter way: papyrus keeps its thickness.
+        voxels = np.float32(p.pitch) / _slope(phase)
+        behind = (relative - flat[index]) * voxels
+        before = (1 + flat[index + columns] - relative) * voxels
         return index, behind, before
 
     def _survey(self) -> tuple[float, float]:

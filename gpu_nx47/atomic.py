@@ -33,7 +33,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-        with os.fdopen(os.open(temporary, flags, 0o666), "w+b") as file:
+        # Opened by its path, so that file.name is one: tifffile asks for it.
+        with open(temporary, "w+b", opener=lambda name, _: os.open(name, flags, 0o666)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

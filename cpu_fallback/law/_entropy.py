@@ -84,8 +84,8 @@ def local_entropy(
       and 0 at 0, hence table[a] + table[b] <= table[a + b], 0 <= S <= T and T - S + 4 n <= T + 13,500 < 2^32: uint32
       holds it all. H <= log2(bins) <= 5 bits: the code is at most 5 * 2^13 = 40960. The check holds any table to this:
       convex, T + 4 n below 2^32, code of the most even histogram (by convexity the smallest S) below 2^16.
-    - Rounding: half up, once. At most bins + 1 rounded entries, each off by 2^-17, divided by n: with the half step of the
-      code the error is below 2^-14 + 33 * 2^-17 / 27 = 7.1e-5 bit.
+    - Rounding: half up, once. At most bins + 1 rounded entries, each off by 2^-17, divided by n: with the half step of
+      the code the error is at most 2^-14 + 33 * 2^-17 / 27 < 7.1e-5 bit.
     - Unit: bit, 2^-13 a step.
     - Source: SPEC.md, local_entropy; Shannon, Bell Syst. Tech. J. 27 (1948) 379-423.
     """

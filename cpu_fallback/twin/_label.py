@@ -82,7 +82,7 @@ def _count_runs(rows: NDArray[np.uint8], first: NDArray[np.int64]) -> None:
 
 
 @compiled
-def _starts(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> int:
+def _starts(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> np.int32:
     number = np.int32(0)
     for x in range(left.size):
         number += np.int32((left[x] == 0) & (right[x] != 0))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gpu_nx47._tiff import decode, inspect
+from gpu_nx47._tiff.walk import Fault, open_reader, walk
 from gpu_nx47.errors import DamagedInputError, InputError, NotAVolumeError
 from gpu_nx47.load import expected_shapes, load, read_shape
 from gpu_nx47.settings import LoadSettings
@@ -115,7 +116,8 @@ CUT = {
 def test_none_of_40_cuts_reads_silently(tmp_path, writer):
     data = CUT[writer](tmp_path)
     assert np.array_equal(decode(data, inspect(data, "whole")), GREY)
-    for at in np.linspace(0, len(data) - 8, 40).astype(int):
+    # tifffile ends some files with 16 bytes that no header points to: without them nothing is lost, and nothing shows.
+    for at in np.linspace(0, len(data) - 17, 40).astype(int):
         error = refusal(data[:at], DamagedInputError)
         assert error.shape in (None, GREY.shape)
 
@@ -217,7 +219,7 @@ def test_tag_values_outside_the_file():
         + [(273, 4, (8, 12, 16)), (279, 4, (4, 4, 4))],
         tail=bytes(12),
     )
-    assert "outside the file" in refusal(data[:-4], DamagedInputError).what
+    assert "StripByteCounts lie outside" in refusal(data[:-4], DamagedInputError).what
 
 
 def test_a_loop_of_pages():
@@ -233,18 +235,16 @@ def test_100_000_pages_are_refused_in_seconds():
 
 
 def test_headers_laid_over_one_another():
-    """A chain through one block of bytes: every header is 4096 entries long and starts 12 bytes after the one before."""
-    chain, entries = 3000, 4096
-    data = bytearray(b"II*\0\x08\0\0\0" + bytes(12 * (chain + entries) + 16))
-    for k in range(chain):
-        at = 8 + 12 * k
+    """Without a bound, 60,000 headers of 4096 entries each through one block of bytes would take an hour to walk."""
+    entries, step, pages = 4000, 24, 100
+    data = bytearray(b"II*\0" + struct.pack("<I", 8) + bytes(12 * (entries + 2 * pages) + 16))
+    for k in range(pages):
+        at = 8 + step * k
         struct.pack_into("<H", data, at, entries)
-    error = None
-    start = time.monotonic()
-    with contextlib.suppress(InputError):
-        inspect(bytes(data), "bad.tif")
-    assert error is None
-    assert time.monotonic() - start < 2
+        struct.pack_into("<I", data, at + 2 + 12 * entries, at + step)
+    with pytest.raises(Fault, match="share their headers") as caught:
+        list(walk(open_reader(bytes(data))))
+    assert caught.value.page == 1
 
 
 # Bombs --------------------------------------------------------------------------------------------------------------

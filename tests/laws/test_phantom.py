@@ -13,7 +13,7 @@ from gpu_nx47.errors import UsageError
 from gpu_nx47.phantom import Phantom, make_phantom, phantom_id, write_phantom_root
 
 SIZE = 96
-SEEDS = (0, 1, 4)
+SEEDS = (5, 1, 4)  # inside, near, far
 BOX = (slice(3, -3),) * 3
 
 
@@ -115,26 +115,26 @@ def test_label_1_is_the_recto_of_some_sheets_but_not_of_all(phantom):
 
 
 def test_the_recto_is_the_face_towards_the_axis(phantom):
-    z, y, x = np.nonzero(phantom.label == 1)
+    z, y, x = np.nonzero(phantom.recto)
     middle = (np.minimum(y, x) > 12) & (np.maximum(y, x) < SIZE - 12)
     where = (z[middle], y[middle], x[middle])
-    beyond = [shifted(phantom.recto, phantom, t, where) for t in (-6, 6)]
-    # Six voxels farther from the axis there is papyrus (sheets are at least as thick), and it is recto no longer.
-    assert shifted(phantom.sheets, phantom, 4, where).mean() > 0.85
-    assert beyond[0].mean() < 0.15
-    assert beyond[1].mean() < 0.15
-    # Towards the axis comes air, but for the sheets that touch.
-    inward, outer = (shifted(phantom.sheets, phantom, t, where).mean() for t in (-5, 5))
-    assert inward < 0.6
-    assert outer - inward > 0.25
+    # Towards the axis one soon leaves the sheet, but where two touch; away from it there are six voxels of papyrus.
+    inward, outer = (np.mean([shifted(phantom.sheets, phantom, d * 4, where)]) for d in (-1, 1))
+    assert inward < 0.5
+    assert outer > 0.85
+    beyond = shifted(phantom.recto, phantom, 5, where)
+    # Neighbouring rectos may come as near as .36 of a pitch, so not none.
+    assert beyond.mean() < 0.1
 
 
 def test_the_recto_is_two_to_five_voxels_thick(phantom):
-    where = np.nonzero(phantom.label == 1)
-    runs = sum(shifted(phantom.recto, phantom, t, where).astype(int) for t in np.arange(-6, 6.5, 1))
-    assert 2 <= np.median(runs) <= 5
-    assert np.percentile(runs, 5) >= 2
-    assert np.percentile(runs, 95) <= 6
+    where = np.nonzero(phantom.recto)
+    steps = [shifted(phantom.recto, phantom, t, where) for t in np.arange(-5, 5.25, 0.5)]
+    thickness = sum(step.astype(int) for step in steps) / 2
+    assert 2 <= np.median(thickness) <= 5
+    # Sampled on the grid, a slanting layer may look half a voxel thinner or a voxel thicker than it is.
+    assert np.percentile(thickness, 5) >= 1.5
+    assert np.percentile(thickness, 95) <= 6
 
 
 def test_sheets_touch_and_split(phantom):

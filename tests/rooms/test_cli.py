@@ -13,8 +13,8 @@ from gpu_nx47 import backend, pipeline
 from gpu_nx47._version import __version__
 from gpu_nx47.cli import app, checks, main
 from gpu_nx47.cli.checks import Check
-from gpu_nx47.cli.exits import OUR_BUG, SOME_FAILED, USAGE
 from gpu_nx47.cli.exits import NO_ZIP as NO_ZIP_CODE
+from gpu_nx47.cli.exits import OUR_BUG, SOME_FAILED, USAGE
 from gpu_nx47.errors import BackendUnavailableError, OutputError, UsageError
 from gpu_nx47.events import Event
 from gpu_nx47.journal import Dispatcher
@@ -187,7 +187,8 @@ def test_help_is_quick_and_loads_no_numbers():
 def test_the_module_is_the_command():
     shown = subprocess.check_output([sys.executable, "-m", "gpu_nx47", "--version"], text=True)
     assert shown == f"nx47 {__version__}\n"
-    done = subprocess.run([sys.executable, "-m", "gpu_nx47", "run", "/nowhere/at/all"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "gpu_nx47", "run", "/nowhere/at/all"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == USAGE
     assert "Traceback" not in done.stderr
     assert "/nowhere/at/all" in done.stderr
