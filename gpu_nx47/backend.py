@@ -67,7 +67,7 @@ def select(choice: str = "auto") -> tuple[Backend, str]:
         gpu = _load("gpu_nx47.kernels")
         gpu.probe()
     except BackendUnavailableError as error:
-        return _cpu(f"no GPU: {error}")
+        return _cpu(f"no GPU ({error.args[0].split('. ')[0]})")
     return gpu, "a GPU is here and its probe equals the law"
 
 

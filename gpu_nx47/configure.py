@@ -57,14 +57,16 @@ def to_json(settings: Settings) -> dict[str, Any]:
 
 
 def from_mapping(values: Mapping[str, Any]) -> Settings:
-    """Return the settings that a nested mapping (parsed JSON or TOML) describes; what is not in it has its default.
+    """Return the settings that a nested mapping (parsed JSON or TOML) describes, over its preset and the defaults.
 
     Raises
     ------
     SettingsError
         A key is unknown, or a value out of its range.
     """
-    return _build(_flatten(values), {})
+    flat = _flatten(values)
+    preset = PRESET_VALUES.get(flat.get("preset", "default"), {})  # an unknown name is refused by Settings itself
+    return _build({**preset, **flat}, {})
 
 
 def resolve(

@@ -98,7 +98,8 @@ def _smallest_eigenvector(
         for p, q in ((0, 1), (0, 2), (1, 2)):
             off = a[:, p, q]
             safe = np.where(off == 0.0, 1.0, off)
-            theta = (a[:, q, q] - a[:, p, p]) / (2.0 * safe)
+            # Beyond 1e100 the angle is 0 to the last bit, and its square would overflow.
+            theta = np.clip((a[:, q, q] - a[:, p, p]) / (2.0 * safe), -1e100, 1e100)
             t = np.where(theta >= 0, 1.0, -1.0) / (np.abs(theta) + np.sqrt(theta * theta + 1.0))
             t = np.where(off == 0.0, 0.0, t)
             c = 1.0 / np.sqrt(t * t + 1.0)

@@ -21,6 +21,7 @@ LOGIT_STEPS: Final = 2048
 """Codes of a logit of 1; codes run from -32767 to 32767, a logit of about -16 to 16."""
 LOSS_STEPS: Final = 65_536
 """Units of the loss for one nat."""
+LOGIT_EDGE: Final = 64
 PROBABILITY_ONE: Final = 65_535
 """Code of probability 1."""
 
@@ -126,9 +127,15 @@ def softplus_table() -> NDArray[np.int32]:
 
 @cache
 def logit_table() -> NDArray[np.int16]:
-    """Return the logit code of each probability code; 0 and 1 stand half a code inside."""
+    """Return the logit code of each probability code, between -14195 and 14195.
+
+    Notes
+    -----
+    Probabilities nearer to 0 or 1 than LOGIT_EDGE codes stand at that edge: beyond it one code of probability is many
+    codes of logit, and a Laplacian would show the rounding of the probability.
+    """
     code = np.arange(PROBABILITY_ONE + 1, dtype=np.float64)
-    inside = np.clip(code, 0.5, PROBABILITY_ONE - 0.5)
+    inside = np.clip(code, LOGIT_EDGE, PROBABILITY_ONE - LOGIT_EDGE)
     return _frozen(np.rint((log(inside) - log(PROBABILITY_ONE - inside)) * LOGIT_STEPS).astype(np.int16))
 
 

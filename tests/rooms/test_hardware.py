@@ -118,6 +118,7 @@ def test_processors_follow_the_affinity():
         ({"cpu.max": "150000 100000\n"}, "0::/\n", 1.5),
         ({"cpu.max": "max 100000\n"}, "0::/\n", None),
         ({"a/cpu.max": "400000 100000\n", "a/b/cpu.max": "max 100000\n"}, "0::/a/b\n", 4.0),
+        ({"a/cpu.max": "400000 100000\n", "a/b/cpu.max": "200000 100000\n"}, "0::/a/b\n", 2.0),
         ({"a/cpu.max": "100000 100000\n"}, "0::/c\n", None),
         ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "1:cpu,cpuacct:/\n", 2.0),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "1:cpu:/\n", None),
