@@ -13,6 +13,7 @@ import numpy as np
 
 from gpu_nx47 import tables
 from gpu_nx47.errors import SettingsError
+from gpu_nx47.settings import split_feature
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
@@ -49,19 +50,9 @@ class Feature:
     """Codes of a tile's core."""
 
 
-def parse(name: str) -> tuple[str, float]:
-    """Split `name@sigma`; the scale is 1 where none is given.
-
-    Raises
-    ------
-    SettingsError
-        The scale is not a number.
-    """
-    base, _, sigma = name.partition("@")
-    try:
-        return base, float(sigma) if sigma else 1.0
-    except ValueError as error:
-        raise SettingsError(f"feature {name!r}: expected name or name@sigma, got {sigma!r} as sigma") from error
+def base(name: str) -> str:
+    """Return the feature's name without its scale."""
+    return split_feature(name)[0]
 
 
 @cache
@@ -73,13 +64,8 @@ def feature(name: str) -> Feature:
     SettingsError
         There is no such feature, or it has no scale.
     """
-    base, sigma = parse(name)
-    builder = _BUILDERS.get(base)
-    if builder is None:
-        raise SettingsError(f"feature {name!r}: expected one of {', '.join(sorted(_BUILDERS))}")
-    if "@" in name and base not in SCALED:
-        raise SettingsError(f"feature {name!r}: {base} has one scale; those with sigma are {', '.join(sorted(SCALED))}")
-    return builder(name, sigma)
+    kind, sigma = split_feature(name)
+    return _BUILDERS[kind](name, 1.0 if sigma is None else sigma)
 
 
 def halo(names: Sequence[str]) -> int:
@@ -229,7 +215,6 @@ _BUILDERS: Final[dict[str, Callable[[str, float], Feature]]] = {
     "proj_mean": _projection("mean", 1 / 256, "grey"),
     "coherence_inter_slice": _projection("coherence", 1 / 32768, "1"),
 }
-SCALED: Final = frozenset({"gaussian", "grad_mag", "laplace", "bandpass_response", "grad_inward"})
 ODD: Final = frozenset({"grad_inward"})
 """Features whose sign depends on where the axis is; left out where it is unknown."""
 

@@ -183,7 +183,7 @@ def _to_grey(
     value the extremes of the box serve instead (recorded as percentiles 0 and 100): a volume that is nearly constant is
     not lost. A constant one becomes 0.
     """
-    inside = stored
+    inside = stored[box.slices]
     grey = np.zeros(stored.shape, np.uint8)
     if box.voxels == 0:
         return grey, Window(0.0, 0.0, settings.low_percentile, settings.high_percentile)

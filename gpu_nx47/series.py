@@ -40,8 +40,8 @@ def compute(volume: Any, names: Sequence[str] | None, backend: str) -> dict[str,
     if volume.ndim != 3 or volume.size == 0:
         raise ValueError(f"features: expected a non-empty (z, y, x) array, got shape {volume.shape}")
     if names is None:
-        names = [n for n in settings.DEFAULT_BANK if bank.parse(n)[0] not in bank.ODD]
-    odd = [n for n in names if bank.parse(n)[0] in bank.ODD]
+        names = [n for n in settings.DEFAULT_BANK if bank.base(n) not in bank.ODD]
+    odd = [n for n in names if bank.base(n) in bank.ODD]
     if odd:
         raise SettingsError(f"features: {', '.join(odd)} need the scroll's axis, which only a run estimates")
     chosen, _ = backends.select(backend)

@@ -226,7 +226,7 @@ def _balanced(labels: NDArray, order: NDArray, wanted: int) -> NDArray[np.int64]
 
 def _candidates(settings: Settings, axis_used: bool) -> tuple[str, ...]:
     asked = settings.features.fixed or settings.features.bank
-    return tuple(n for n in asked if axis_used or bank.parse(n)[0] not in bank.ODD)
+    return tuple(n for n in asked if axis_used or bank.base(n) not in bank.ODD)
 
 
 def _trace_features(

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gpu_nx47._tiff import decode, inspect
+from gpu_nx47._tiff import decode, inspect, inspection
 from gpu_nx47._tiff.walk import Fault, open_reader, walk
 from gpu_nx47.errors import DamagedInputError, InputError, NotAVolumeError
 from gpu_nx47.load import expected_shapes, load, read_shape
@@ -31,6 +31,16 @@ def by_tifffile(array=GREY, **options):
     file = io.BytesIO()
     tifffile.imwrite(file, array, **options)
     return file.getvalue()
+
+
+def one_header(data):
+    """Leave only the first page's header and the pixels of all: ImageJ writes so above 4 GB."""
+    data = bytearray(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        order, at = file.byteorder, file.pages[0].offset
+        end = file.pages[-1].dataoffsets[0] + file.pages[-1].databytecounts[0]
+    struct.pack_into("4x", data, at + 2 + 12 * struct.unpack_from(order + "H", data, at)[0])
+    return bytes(data[:end])
 
 
 def by_pillow(mode="L", compression="tiff_lzw", count=12):
@@ -103,8 +113,9 @@ CUT = {
     "tifffile": lambda folder: by_tifffile(compression="lzw"),
     "tifffile without description": lambda folder: by_tifffile(compression="lzw", metadata=None),
     "tifffile, uncompressed": lambda folder: by_tifffile(),
-    "tifffile, one header": lambda folder: by_tifffile(metadata={"axes": "ZYX", "truncate": True}),
+    "tifffile, one header": lambda folder: one_header(by_tifffile()),
     "ImageJ": lambda folder: by_tifffile(imagej=True),
+    "ImageJ, one header": lambda folder: one_header(by_tifffile(imagej=True)),
     "OME": lambda folder: by_tifffile(ome=True, compression="lzw"),
     "BigTIFF": lambda folder: by_tifffile(bigtiff=True, compression="lzw"),
     "Pillow": lambda folder: by_pillow(),
@@ -122,7 +133,7 @@ def test_none_of_40_cuts_reads_silently(tmp_path, writer):
         assert error.shape in (None, GREY.shape)
 
 
-@pytest.mark.parametrize("writer", ["tifffile", "tifffile, one header", "ImageJ", "BigTIFF"])
+@pytest.mark.parametrize("writer", ["tifffile", "tifffile, one header", "ImageJ", "ImageJ, one header", "BigTIFF"])
 def test_a_cut_stack_tells_its_shape_where_its_description_is_left(tmp_path, writer):
     data = CUT[writer](tmp_path)
     assert refusal(data[: len(data) // 2], DamagedInputError).shape == GREY.shape
@@ -205,7 +216,7 @@ def test_a_lie_in_a_tag_is_refused_on_its_page(kind, change, word):
 
 
 def test_pages_of_unequal_size_or_type():
-    for change in ({"width": 3}, {"length": 2}, {"bits": 16, "width": 2}):
+    for change in ({"width": 3}, {"length": 2}, {"bits": 16, "count": 24}):
         assert "not alike" in refusal(tiff(page(), page(**change), tail=bytes(24)), NotAVolumeError).what
 
 
@@ -220,6 +231,13 @@ def test_tag_values_outside_the_file():
         tail=bytes(12),
     )
     assert "StripByteCounts lie outside" in refusal(data[:-4], DamagedInputError).what
+
+
+def test_too_many_strips(monkeypatch):
+    monkeypatch.setattr(inspection, "MAX_SEGMENTS", 30)
+    data = by_tifffile(rowsperstrip=5)
+    assert "too many strips" in refusal(data, DamagedInputError).what
+    assert refusal(data, DamagedInputError).page == 3  # 8 strips a page
 
 
 def test_a_loop_of_pages():
@@ -323,6 +341,14 @@ def test_a_shorter_strip_count_than_the_strip_is_refused():
     assert refusal(bytes(data), DamagedInputError).page == 5
 
 
+def test_a_deflated_strip_without_its_checksum_is_refused():
+    data = bytearray(by_tifffile(compression="zlib"))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[5].tags["StripByteCounts"]
+        struct.pack_into("<I" if tag.dtype == 4 else "<H", data, tag.valueoffset, tag.value[0] - 2)
+    assert "end too early" in refusal(bytes(data), DamagedInputError).found
+
+
 # Readable, but no volume --------------------------------------------------------------------------------------------
 
 
@@ -349,6 +375,19 @@ def test_one_page_is_no_volume(single):
     assert (error.found, error.shape) == ("one page", (1, 37, 41))
     assert "folder of two or more" in error.advice
     assert inspect(single, "a", single=True).shape == (1, 37, 41)
+
+
+def test_ome_planes_out_of_order():
+    data = by_tifffile(ome=True, compression="zlib", metadata={"axes": "ZYX"})
+    old = b'<TiffData IFD="0" PlaneCount="12">'
+    assert old in data
+    assert inspect(data.replace(old, b'<TiffData FirstZ="0" IFD="0" >   '), "a").shape == GREY.shape
+    assert "order" in refusal(data.replace(old, b'<TiffData FirstZ="5" IFD="0" >   '), NotAVolumeError).what
+
+
+@pytest.mark.parametrize("swap", [(b"<Pixels", b"<Pixel "), (b"<OME ", b"<OME<"), (b"<Image ", b"<!ENTITY ")])
+def test_an_ome_description_that_is_damaged_or_hostile(swap):
+    refusal(by_tifffile(ome=True).replace(*swap, 1), InputError)
 
 
 def test_two_stacks_in_one_file():

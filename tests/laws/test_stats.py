@@ -29,7 +29,9 @@ def test_mean_and_deviation(codes):
 @given(codes_lists, st.floats(0, 1))
 def test_quantile_is_the_inverted_cumulative_share(codes, share):
     expected = np.quantile(codes, share, method="inverted_cdf")
-    assert abs(math.ceil(share * len(codes)) - share * len(codes)) < 1e-9 or histogram(codes).quantile(share) == expected
+    assert (
+        abs(math.ceil(share * len(codes)) - share * len(codes)) < 1e-9 or histogram(codes).quantile(share) == expected
+    )
 
 
 @given(codes_lists, st.integers(1, 80))

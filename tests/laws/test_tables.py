@@ -57,7 +57,7 @@ def test_log_is_within_two_units_of_libm(value):
 
 
 def test_mix64_is_splitmix64():
-    # First outputs of SplitMix64 seeded with 0, as published with the generator (state += golden gamma before each mix).
+    # First outputs of SplitMix64 seeded with 0, as published: the state grows by gamma before each mix.
     gamma = 0x9E3779B97F4A7C15
     states = np.array([0, gamma, 2 * gamma % 2**64], np.uint64)
     assert [int(v) for v in tables.mix64(states)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]

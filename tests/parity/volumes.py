@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-SHAPES = [(1, 1, 1), (1, 1, 7), (1, 9, 1), (11, 1, 1), (1, 5, 8), (2, 3, 5), (7, 7, 7), (4, 17, 33), (19, 6, 3), (5, 40, 21), (23, 24, 65)]
+SHAPES = [
+    (1, 1, 1), (1, 1, 7), (1, 9, 1), (11, 1, 1), (1, 5, 8), (2, 3, 5), (7, 7, 7), (4, 17, 33), (19, 6, 3), (5, 40, 21),
+    (23, 24, 65),
+]  # fmt: skip
 CONTENTS = ["noise", "constant", "zero", "full", "checkerboard", "smooth", "planes", "sparse"]
 
 
@@ -55,4 +58,5 @@ def draw_codes(seed: int, dtype: type) -> np.ndarray:
         return rng.integers(info.min, info.max, grey.shape, dtype=dtype, endpoint=True)
     if seed % 3 == 1:
         return np.where(grey >= 128, info.max, info.min).astype(dtype)
-    return (grey.astype(np.int64) * 255 + info.min * 0 + rng.integers(0, 255, grey.shape)).clip(info.min, info.max).astype(dtype)
+    codes = grey.astype(np.int64) * 255 + rng.integers(0, 255, grey.shape)
+    return codes.clip(info.min, info.max).astype(dtype)

@@ -8,10 +8,22 @@ from gpu_nx47 import alerts
 from gpu_nx47.events import EVENT_NAMES
 
 GOOD = alerts.Facts(
-    anchored=900, calibrated=1000, final=1000, final_unanchored=100, validation_ce=0.2, prior_ce=0.69, active_neurons=6,
-    axis_confidence=1.0, axis_limit=0.5, border_share=0.1, border_expected=0.1, ties_saturate=False, calibrated_share=0.03,
-    target_share=0.03, unknown=None,
-)  # fmt: skip
+    anchored=900,
+    calibrated=1000,
+    final=1000,
+    final_unanchored=100,
+    validation_ce=0.2,
+    prior_ce=0.69,
+    active_neurons=6,
+    axis_confidence=1.0,
+    axis_limit=0.5,
+    border_share=0.1,
+    border_expected=0.1,
+    ties_saturate=False,
+    calibrated_share=0.03,
+    target_share=0.03,
+    unknown=None,
+)
 
 CASES = {
     "ANCHOR_WEAK": {"anchored": 99},

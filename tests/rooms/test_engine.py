@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpu_fallback import law
-from gpu_nx47 import bank
+from gpu_nx47 import bank, settings
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine, tiles
+from gpu_nx47.errors import SettingsError
 
 shapes = st.tuples(*[st.integers(1, 20)] * 3)
 
@@ -47,7 +48,7 @@ def test_results_come_in_raster_order_and_errors_come_out():
     assert not [t for t in threading.enumerate() if t.name.startswith("nx47-tile")]
 
 
-FEATURES = ("grad_mag", "laplace", "bandpass_response", "proj_mean", "coherence_inter_slice", "local_var", "local_entropy", "grad_inward")
+FEATURES = [*(n for n in settings.DEFAULT_BANK if "@" not in n), "gaussian@0.7"]
 
 
 @pytest.mark.parametrize("name", FEATURES)
@@ -88,3 +89,14 @@ def test_a_halo_smaller_than_the_stated_one_would_change_bits():
     beyond[12 + bank.halo([name])] = 255 - beyond[12 + bank.halo([name])]
     assert (bank.TileBank(meter, beyond, piece, None, bank.halo([name])).codes(name) == right).all()
     assert (bank.TileBank(meter, spoiled, piece, None, bank.halo([name])).codes(name) != right).any()
+
+
+def test_the_bank_builds_every_feature_that_settings_know():
+    assert set(bank._BUILDERS) == set(settings.KNOWN_FEATURES)
+    for name in settings.KNOWN_FEATURES:
+        assert bank.feature(name).halo >= 1
+        assert bank.feature(name).step > 0
+    with pytest.raises(SettingsError, match="sharpness"):
+        bank.feature("sharpness")
+    with pytest.raises(SettingsError, match="without a scale"):
+        bank.feature("proj_max@2")

@@ -69,7 +69,6 @@ WRITERS = {
     "tifffile, BigTIFF": plain(bigtiff=True, compression="lzw"),
     "tifffile, big-endian": plain(byteorder=">"),
     "tifffile, big-endian, predictor": plain(byteorder=">", compression="zlib", predictor=True),
-    "tifffile, one header for all pages": plain(metadata={"axes": "ZYX", "truncate": True}),
     "tifffile, page by page": page_by_page(compression="lzw"),
     "tifffile, page by page, contiguous": page_by_page(contiguous=True),
 }

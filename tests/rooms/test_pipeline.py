@@ -83,11 +83,41 @@ def test_global_stats_are_the_sums_of_the_files(finished):
     assert result.stats["calc_ops"] == stats["calc_ops"]
 
 
-SEED_KEYS = """files_processed slices_processed pixels_processed valid_voxels pixels_anchor_detected pixels_papyrus_without_anchor
-active_ratio_final active_ratio_hysteresis active_ratio_calibrated materials_detected materials_by_class patterns_detected
-golden_nonce_detected golden_nonce_points_topk unknown_discoveries anomalies_detected active_neurons_start active_neurons_mid active_neurons_end
-active_neurons_start_total active_neurons_end_total_all calc_ops calc_ops_executed calc_per_sec voxels_per_sec bytes_per_sec elapsed_s
-selected_features feature_scores train_info train_mode v122 file""".split()
+SEED_KEYS = [
+    "files_processed",
+    "slices_processed",
+    "pixels_processed",
+    "valid_voxels",
+    "pixels_anchor_detected",
+    "pixels_papyrus_without_anchor",
+    "active_ratio_final",
+    "active_ratio_hysteresis",
+    "active_ratio_calibrated",
+    "materials_detected",
+    "materials_by_class",
+    "patterns_detected",
+    "golden_nonce_detected",
+    "golden_nonce_points_topk",
+    "unknown_discoveries",
+    "anomalies_detected",
+    "active_neurons_start",
+    "active_neurons_mid",
+    "active_neurons_end",
+    "active_neurons_start_total",
+    "active_neurons_end_total_all",
+    "calc_ops",
+    "calc_ops_executed",
+    "calc_per_sec",
+    "voxels_per_sec",
+    "bytes_per_sec",
+    "elapsed_s",
+    "selected_features",
+    "feature_scores",
+    "train_info",
+    "train_mode",
+    "v122",
+    "file",
+]
 
 
 def test_every_key_of_the_seed_is_there(finished):
@@ -100,7 +130,8 @@ def test_every_key_of_the_seed_is_there(finished):
         assert {"selected_hyperparams", "trainings", "train_samples", "label_keep_ratio"} <= set(info)
         assert len(info["trainings"]) == 15
         for training in info["trainings"]:
-            assert {"active_neurons_start", "active_neurons_mid", "active_neurons_end", "val_ce", "objective"} <= set(training)
+            assert {"val_ce", "objective", "sparsity", "l1", "l2"} <= set(training)
+            assert {f"active_neurons_{t}" for t in ("start", "mid", "end")} <= set(training)
         assert entry["active_neurons_end_total_all"] == sum(t["active_neurons_end"] for t in info["trainings"])
     (stats,) = events(output, "GLOBAL_STATS")
     assert {"calc_per_sec_global", "elapsed_total_s", "hardware"} <= set(stats)

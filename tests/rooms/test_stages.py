@@ -61,7 +61,8 @@ def test_training_finds_the_grid_learns_and_shrinks():
     labels, samples, histograms = table_of_features(np.random.default_rng(3))
     result = trained(labels, samples, histograms)
     assert len(result.trainings) == 15
-    assert {(t.l1, t.l2) for t in result.trainings} == {(a, b) for a in NeuronSettings().l1 for b in NeuronSettings().l2}
+    grid = NeuronSettings()
+    assert {(t.l1, t.l2) for t in result.trainings} == {(a, b) for a in grid.l1 for b in grid.l2}
     assert result.chosen.objective == min(t.objective for t in result.trainings)
     assert result.chosen.val_ce < 0.1 < result.validation_prior_ce
     for t in result.trainings:
