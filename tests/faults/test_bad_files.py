@@ -379,10 +379,15 @@ def test_one_page_is_no_volume(single):
 
 def test_ome_planes_out_of_order():
     data = by_tifffile(ome=True, compression="zlib", metadata={"axes": "ZYX"})
-    old = b'<TiffData IFD="0" PlaneCount="12">'
+    old = b'<TiffData IFD="0" PlaneCount="12"/>'
     assert old in data
-    assert inspect(data.replace(old, b'<TiffData FirstZ="0" IFD="0" >   '), "a").shape == GREY.shape
-    assert "order" in refusal(data.replace(old, b'<TiffData FirstZ="5" IFD="0" >   '), NotAVolumeError).what
+    for plane in (0, 5):
+        new = (b'<TiffData FirstZ="%d" IFD="0"' % plane).ljust(len(old) - 2) + b"/>"
+        moved = data.replace(old, new)
+        if plane == 0:
+            assert inspect(moved, "a").shape == GREY.shape
+        else:
+            assert "order" in refusal(moved, NotAVolumeError).what
 
 
 @pytest.mark.parametrize("swap", [(b"<Pixels", b"<Pixel "), (b"<OME ", b"<OME<"), (b"<Image ", b"<!ENTITY ")])
