@@ -125,6 +125,7 @@ def training_block(solved: Solved) -> dict[str, Any]:
     """Return what NX47_METRICS says of selection and training."""
     chosen, trainings = solved.trained.chosen, solved.trained.trainings
     times = ("start", "mid", "end")
+    axis = solved.scene.axis
     return {
         "selected_features": list(solved.selected.names),
         "feature_scores": solved.selected.scores,
@@ -132,18 +133,18 @@ def training_block(solved: Solved) -> dict[str, Any]:
         "train_mode": "autonomous",
         "train_info": {
             **solved.trained.info(),
-            "label_keep_ratio": solved.label_keep_ratio,
-            "pseudo_labels": solved.pseudo_labels,
+            "label_keep_ratio": solved.scene.keep_ratio,
+            "pseudo_labels": solved.scene.counted,
             "bias_after_prior": float(solved.trained.unit.bias),
         },
         **{f"active_neurons_{t}": getattr(chosen, f"active_neurons_{t}") for t in times},
         **{f"active_neurons_{t}_total": getattr(chosen, f"active_neurons_{t}") for t in times},
         **{f"active_neurons_{t}_total_all": sum(getattr(g, f"active_neurons_{t}") for g in trainings) for t in times},
         "axis": {
-            "y": solved.axis.y,
-            "x": solved.axis.x,
-            "confidence": solved.axis.confidence,
-            "used": solved.axis_used,
+            "y": axis.y,
+            "x": axis.x,
+            "confidence": axis.confidence,
+            "used": solved.scene.axis_used,
         },
         "thresholds": {
             "strong": solved.thresholds.strong / tables.PROBABILITY_ONE,
@@ -196,7 +197,7 @@ def volume_alerts(file: str, solved: Solved, counted: dict[str, Any]) -> list[Al
         validation_ce=solved.trained.chosen.val_ce,
         prior_ce=solved.trained.validation_prior_ce,
         active_neurons=solved.trained.chosen.active_neurons_end,
-        axis_confidence=solved.axis.confidence,
+        axis_confidence=solved.scene.axis.confidence,
         axis_limit=survey.AXIS_LIMIT,
         border_share=share,
         border_expected=expected,

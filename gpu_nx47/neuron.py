@@ -126,6 +126,13 @@ class _Sample:
     x: NDArray[np.int16]
     y: NDArray[np.uint8]
 
+    @classmethod
+    def of(cls, x: NDArray[np.int16], y: NDArray[np.uint8]) -> _Sample:
+        """Return the sample; an empty one stands as one background voxel at the mean, from which nothing is learned."""
+        if len(y) == 0:
+            x, y = np.zeros((len(x), 1), np.int16), np.zeros(1, np.uint8)
+        return cls(np.ascontiguousarray(x), np.ascontiguousarray(y))
+
     @property
     def share(self) -> float:
         return int(self.y.sum()) / len(self.y)
@@ -212,7 +219,7 @@ def train(
     scaling = Scaling.of([histograms[name] for name in features])
     x = scaling.codes([samples[name] for name in features])
     training, validation, how = split
-    fit, held = (_Sample(np.ascontiguousarray(x[:, part]), labels[part]) for part in (training, validation))
+    fit, held = (_Sample.of(x[:, part], labels[part]) for part in (training, validation))
     done: list[Training] = []
     total = len(settings.l1) * len(settings.l2)
     for l2 in settings.l2:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -108,23 +108,51 @@ def exact_statistics(array: NDArray, counts: NDArray[np.int64]) -> dict[str, Any
     }
 
 
+_CLASSES: Final = {"background": survey.BACKGROUND, "recto": survey.RECTO, "undecided": survey.UNDECIDED}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the survey told: the axis, and a labelled sample."""
+
+    axis: Axis
+    axis_used: bool
+    labels: NDArray[np.uint8]
+    """Pseudo-label of each drawn voxel."""
+    index: NDArray[np.int64]
+    """Flat indices in the box of the sample: drawn voxels that are decided."""
+    sample_labels: NDArray[np.uint8]
+    """0 or 1 at the sample."""
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """Drawn voxels of each pseudo-label."""
+        return {name: int((self.labels == code).sum()) for name, code in _CLASSES.items()}
+
+    @property
+    def keep_ratio(self) -> float:
+        """Share of the drawn voxels that are decided."""
+        return 1 - self.counted["undecided"] / len(self.labels)
+
+    def eighths(self, slices: int) -> NDArray[np.int32] | None:
+        """Return the axis as the kernels take it; None where its side is not known."""
+        return self.axis.eighths(slices) if self.axis_used else None
+
+
 @dataclass(frozen=True)
 class Solved:
     """All that was found in the valid box of one volume."""
 
+    scene: Scene
+    selected: Selected
+    trained: Trained
+    null: null.Null
+    calibration: Calibration
+    thresholds: Thresholds
     probability: NDArray[np.uint16]
     hysteresis: NDArray[np.bool_]
     calibrated: NDArray[np.bool_]
     final: NDArray[np.bool_]
-    axis: Axis
-    axis_used: bool
-    selected: Selected
-    trained: Trained
-    label_keep_ratio: float
-    pseudo_labels: dict[str, int]
-    calibration: Calibration
-    thresholds: Thresholds
-    null: null.Null
     cells: NDArray[np.uint16] | None
     """Joint cell of each voxel, where a reference is kept."""
     cell_tables: tuple[NDArray[np.uint16], ...] | None
@@ -152,68 +180,51 @@ def solve(
         Joint cells of volumes done before, by their features; None: this volume has no others to be compared with.
     """
     with story.stage("survey", "features_extract_start") as progress:
-        seen = survey.survey(engine, grey, settings, progress)
-        axis = survey.fit_axis(seen, grey.shape)
-        used = axis.confidence >= survey.AXIS_LIMIT
-        low, high = _otsu_means(grey)
-        labels = survey.pseudo_labels(seen, grey.shape, high - low, axis if used else None)
-        keep = _balanced(labels, seen.order, settings.neuron.samples)
-    names = _candidates(settings, used)
-    eighths = axis.eighths(grey.shape[0]) if used else None
+        scene = _look(engine, grey, settings, progress)
+    axis = scene.eighths(grey.shape[0])
     with story.stage("features") as progress:
-        measured = bank.measure(engine, grey, names, eighths, seen.index[keep], progress)
-    kept_labels = labels[keep]
+        names = _candidates(settings, scene.axis_used)
+        measured = bank.measure(engine, grey, names, axis, scene.index, progress)
     with story.stage("select", "select_start"):
-        fixed = tuple(n for n in settings.features.fixed if n in names)
-        chosen = selection.select(
-            measured.histograms,
-            measured.samples,
-            kept_labels,
-            top_k=settings.features.top_k,
-            redundancy=settings.features.redundancy,
-            fixed=fixed,
-        )
+        chosen = _choose(settings, names, measured, scene)
         _trace_features(story, chosen, measured.histograms, grey.shape)
     with story.stage("train", "train_start") as progress:
-        counted = {name: int((labels == code).sum()) for name, code in _CLASSES.items()}
-        trained = _train(
-            engine, grey.shape, settings, chosen, measured, seen.index[keep], kept_labels, counted, progress
-        )
+        trained = _train(engine, grey.shape, settings, chosen, measured, scene, progress)
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, measured.histograms, references)
-        found = _probability(engine, grey, trained.unit, eighths, places, "features" in settings.save, progress)
+        found = _probability(engine, grey, trained.unit, axis, places, "features" in settings.save, progress)
     with story.stage("null", "null_start"):
-        chance = _null(engine, grey, trained.unit, axis if used else None, settings.seed)
+        chance = _null(engine, grey, trained.unit, scene, settings.seed)
     with story.stage("segment", "segment_start"):
-        cut, limits, masks = _segment(engine, found, settings, chance)
+        cut, limits, masks = _segment(engine, found, settings)
     story.trace("probability_map", found.probability)
-    for name in ("hysteresis", "calibrated", "final"):
-        story.trace(f"mask_{name}", masks[name])
+    for name, mask in masks.items():
+        story.trace(f"mask_{name}", mask)
     return Solved(
-        probability=found.probability,
-        **masks,
-        axis=axis,
-        axis_used=used,
+        scene=scene,
         selected=chosen,
         trained=trained,
-        label_keep_ratio=float((labels != survey.UNDECIDED).sum()) / len(labels),
-        pseudo_labels=counted,
+        null=chance,
         calibration=cut,
         thresholds=limits,
-        null=chance,
+        probability=found.probability,
+        **masks,
         cells=found.cells,
         cell_tables=places,
         saved=found.saved,
     )
 
 
-_CLASSES = {"background": survey.BACKGROUND, "recto": survey.RECTO, "undecided": survey.UNDECIDED}
-
-
-def _otsu_means(grey: NDArray[np.uint8]) -> tuple[float, float]:
+def _look(engine: Engine, grey: NDArray[np.uint8], settings: Settings, progress: Callable[[int, int], None]) -> Scene:
+    seen = survey.survey(engine, grey, settings, progress)
+    axis = survey.fit_axis(seen, grey.shape)
+    used = axis.confidence >= survey.AXIS_LIMIT
     counts = np.bincount(grey.reshape(-1), minlength=256)
     (cut,) = stats.otsu(counts, 2)
-    return stats.class_mean(counts, 0, cut), stats.class_mean(counts, cut + 1, 255)
+    contrast = stats.class_mean(counts, cut + 1, 255) - stats.class_mean(counts, 0, cut)
+    labels = survey.pseudo_labels(seen, grey.shape, contrast, axis if used else None)
+    keep = _balanced(labels, seen.order, settings.neuron.samples)
+    return Scene(axis, used, labels, seen.index[keep], labels[keep])
 
 
 def _balanced(labels: NDArray, order: NDArray, wanted: int) -> NDArray[np.int64]:
@@ -253,28 +264,39 @@ def _trace_features(
     story.emit(Event("ARRAY_TRACE", data))
 
 
+def _choose(settings: Settings, names: tuple[str, ...], measured: bank.Measured, scene: Scene) -> Selected:
+    return selection.select(
+        measured.histograms,
+        measured.samples,
+        scene.sample_labels,
+        top_k=settings.features.top_k,
+        redundancy=settings.features.redundancy,
+        fixed=tuple(n for n in settings.features.fixed if n in names),
+    )
+
+
 def _train(
     engine: Engine,
     shape: tuple[int, int, int],
     settings: Settings,
     chosen: Selected,
     measured: bank.Measured,
-    index: NDArray[np.int64],
-    labels: NDArray[np.uint8],
-    counted: dict[str, int],
+    scene: Scene,
     progress: Callable[[int, int], None],
 ) -> Trained:
-    point = np.stack(np.unravel_index(index, shape), axis=1)
-    split = neuron.hold_out(point, labels, shape, settings.seed, bank.halo(chosen.names))
+    point = np.stack(np.unravel_index(scene.index, shape), axis=1)
+    split = neuron.hold_out(point, scene.sample_labels, shape, settings.seed, bank.halo(chosen.names))
+    # Undecided voxels lie off the face: for the prior they count as background.
+    prior = scene.counted["recto"] / len(scene.labels)
     return neuron.train(
         engine.backend,
         chosen.names,
         measured.histograms,
         measured.samples,
-        labels,
+        scene.sample_labels,
         split,
         settings.neuron,
-        counted["recto"] / sum(counted.values()),  # undecided voxels lie off the face: they count as background
+        prior,
         progress,
     )
 
@@ -335,18 +357,18 @@ def _cell_tables(
     return before.tables if before else counters.cell_tables([histograms[name] for name in chosen.names])
 
 
-def _null(engine: Engine, grey: NDArray[np.uint8], unit: Unit, axis: Axis | None, seed: int) -> null.Null:
+def _null(engine: Engine, grey: NDArray[np.uint8], unit: Unit, scene: Scene, seed: int) -> null.Null:
     fake, shares = null.surrogate(engine.backend, grey, seed)
-    eighths = None
-    if axis is not None:  # the axis stands to the surrogate's middle as it stands to the volume's
-        dy, dx = ((whole - part) / 2 for whole, part in zip(grey.shape[1:], fake.shape[1:], strict=True))
-        eighths = replace(axis, y=axis.y - dy, x=axis.x - dx).eighths(fake.shape[0])
+    # The axis stands to the surrogate's middle as it stands to the volume's.
+    dy, dx = ((whole - part) / 2 for whole, part in zip(grey.shape[1:], fake.shape[1:], strict=True))
+    moved = replace(scene, axis=replace(scene.axis, y=scene.axis.y - dy, x=scene.axis.x - dx))
+    eighths = moved.eighths(fake.shape[0])
     found = _probability(engine, fake, unit, eighths, None, False, None)
     return null.Null(found.histogram, (fake.shape[0], fake.shape[1], fake.shape[2]), shares)
 
 
 def _segment(
-    engine: Engine, found: _Found, settings: Settings, chance: null.Null
+    engine: Engine, found: _Found, settings: Settings
 ) -> tuple[Calibration, Thresholds, dict[str, NDArray[np.bool_]]]:
     backend = engine.backend
     if settings.segment.ratio is None:

@@ -58,7 +58,7 @@ def test_the_same_arguments_give_the_same_bits(seed):
 
 def test_the_bits_are_frozen():
     # Frozen with the table in bench/results/phantom_hardness.txt: change both together, and only to be harder.
-    assert digest(make_phantom(64, 7)) == "3bf3ab3c5a832b3a52e555a703495c0486f965b77bf9672a00985f3fbd013706"
+    assert digest(make_phantom(64, 7)) == "f324055a0412adc9b90f0f3fd708f01cdf60451b1d71ce237e57d00ad4912bfb"
 
 
 def test_another_seed_is_another_phantom():
@@ -131,10 +131,10 @@ def test_the_recto_is_two_to_five_voxels_thick(phantom):
     where = np.nonzero(phantom.recto)
     steps = [shifted(phantom.recto, phantom, t, where) for t in np.arange(-5, 5.25, 0.5)]
     thickness = sum(step.astype(int) for step in steps) / 2
-    assert 2 <= np.median(thickness) <= 5
+    assert 2 <= np.median(thickness) <= 4.5
     # Sampled on the grid, a slanting layer may look half a voxel thinner or a voxel thicker than it is.
     assert np.percentile(thickness, 5) >= 1.5
-    assert np.percentile(thickness, 95) <= 6
+    assert np.percentile(thickness, 95) <= 5.5
 
 
 def test_sheets_touch_and_split(phantom):

@@ -253,3 +253,14 @@ def test_features_api_gives_codes_with_their_scale():
     assert set(gpu_nx47.features(grey)) >= {"proj_max", "laplace", "bandpass_response"}
     with pytest.raises(TypeError, match="uint8"):
         gpu_nx47.features(grey.astype(float))
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 3, 4), (2, 40, 40), (40, 2, 40), (3, 200, 5)])
+def test_tiny_and_thin_volumes_are_solved(tmp_path, shape):
+    rng = np.random.default_rng(8)
+    write(tmp_path / "root" / "thin.tif", np.maximum(1, rng.integers(0, 256, shape, dtype=np.uint8)))
+    result = gpu_nx47.run(tmp_path / "root", tmp_path / "out", replace(SMALL, overlays=0))
+    assert result.exit_code == 0
+    assert check_submission(result.submission, {"thin": shape}).ok
+    for data in events(tmp_path / "out", "NX47_METRICS"):
+        assert data["valid_voxels"] == np.prod(shape)
