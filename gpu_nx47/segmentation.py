@@ -47,12 +47,13 @@ def thresholds(histogram: Histogram, settings: SegmentSettings, calibrated: int)
 
     Notes
     -----
-    Measured: weak is the calibrated threshold; strong is the code that a third of the voxels at or above it reach. A
-    given value wins.
+    Measured: weak is the calibrated threshold, or 1/2 where that is higher: what an anchor carries is more likely
+    surface than not. Strong is the code that a third of the voxels at or above the calibrated threshold reach. A given
+    value wins.
     """
     top = tables.PROBABILITY_ONE
     reached = histogram.at_least(calibrated)
-    weak = min(calibrated, top)
+    weak = min(max(calibrated, tables.probability_code(0.5)), top)
     strong = max(weak, histogram.highest_reaching(STRONG_SHARE * reached)) if reached else top
     source = "measured"
     if settings.weak is not None:
