@@ -24,7 +24,7 @@ _CORE = 0.8
 # Deviations above which the strip is torn.
 _TEAR = 1.65
 # Labelled zone: voxels before and behind a labelled recto that are certain background.
-_ZONE_BEFORE, _ZONE_BEHIND = 7.0, 15.0
+_ZONE_BEFORE, _ZONE_BEHIND = 7.0, 17.0
 # Around an unlabelled recto nothing is certain.
 _DOUBT_BEFORE, _DOUBT_BEHIND = 4.0, 8.0
 
@@ -92,8 +92,8 @@ def draw_scroll(n: int, seed: int) -> Scroll:
     """Draw a scroll for a cube of n voxels a side from a seed."""
     draw = Draw(seed)
     kind = KINDS[mix_int(seed & 0xFFFFFFFF, seed >> 32, 3) % 3]
-    pitch = draw.between(15.5, 20.5)
-    thickness = pitch * draw.between(0.50, 0.57)
+    pitch = draw.between(14.0, 18.0)
+    thickness = pitch * draw.between(0.56, 0.63)
     towards = draw.unit()
     centre = (n - 1) / 2
     if kind == "inside":
@@ -164,7 +164,7 @@ class Scroll:
         self._f_tear, self._f_rag = sheet(26, 30), sheet(5, 6)
         self._f_split, self._f_leaf = sheet(45, 70), sheet(60, 60)
         self._f_contact, self._f_recto = sheet(14, 30), sheet(50, 50)
-        self._f_label, self._f_press = sheet(150, 260), sheet(40, 80)
+        self._f_label, self._f_press = sheet(85, 150), sheet(40, 80)
         self._f_fibre_s, self._f_fibre_z = sheet(28, 2.6), sheet(2.6, 28)
         self._v_warp, self._v_wave = space(95, 190), space(42, 110)
         self._v_haze, self._v_lumps = space(24, 30), space(7, 8)
@@ -194,7 +194,7 @@ class Scroll:
             "leaf": np.clip(0.5 + 0.07 * self._f_leaf.at(z), 0.4, 0.6),
             "bright": bright.astype(np.float32),
             "contact": np.clip(14 + 14 * self._f_contact.at(z), 0, 40),
-            "t_recto": np.clip(3.3 + 0.35 * self._f_recto.at(z), 2.5, 4.5),
+            "t_recto": np.clip(3.0 + 0.35 * self._f_recto.at(z), 2.3, 4.2),
             "fibre_s": self._f_fibre_s.at(z),
             "fibre_z": self._f_fibre_z.at(z),
             "torn": torn,
@@ -282,5 +282,5 @@ class Scroll:
     def _gap(self, z: int, lumps: F32) -> F32:
         """Grey between the sheets: air with haze, and lumps of debris."""
         haze = np.clip(73 + 9 * self._v_haze.at(z), 60, 98)
-        lumps = np.clip(60 * (lumps - 1.1), 0, 60)
+        lumps = np.clip(65 * (lumps - 0.9), 0, 65)
         return haze + lumps
