@@ -16,6 +16,9 @@ BLOCK = 1 << 14
 """Voxels worked on at once: their float32 sums (64 kB) stay in the first two cache levels while the features pass by.
 """
 
+SAMPLES = 1024
+"""Samples worked on at once: their residuals wait in the first cache level for each feature's product."""
+
 
 def neuron(
     features: tuple[NDArray, ...],
@@ -83,33 +86,58 @@ def _finish(acc, sigmoid, out):  # type: ignore[no-untyped-def]
 @compiled
 def _sums(x, y, weights, bias, sigmoid, softplus, gradient):  # type: ignore[no-untyped-def]
     features, samples = x.shape
+    acc = np.empty(SAMPLES, np.float32)
+    index = np.empty(SAMPLES, np.int32)
+    residual = np.empty(SAMPLES, np.int32)
+    loss = np.int64(0)
+    for start in range(0, samples, SAMPLES):
+        # Rows are sliced before they are looped over: an index start + i might be negative to the compiler, and its
+        # check would keep the loop from being vectorised.
+        length = min(SAMPLES, samples - start)
+        acc[:length] = bias
+        for k in range(features):
+            _add(acc[:length], x[k, start : start + length], weights[k] * np.float32(1 / 4096))
+        _round(acc[:length], index)
+        total, part = _compare(index[:length], y[start : start + length], sigmoid, softplus, residual)
+        loss += part
+        gradient[features] += total
+        for k in range(features):
+            gradient[k] += _product(residual[:length], x[k, start : start + length])
+    return loss
+
+
+@compiled
+def _add(acc, row, weight):  # type: ignore[no-untyped-def]
+    for i in range(acc.size):
+        acc[i] = acc[i] + weight * np.float32(row[i])
+
+
+@compiled
+def _round(acc, index):  # type: ignore[no-untyped-def]
     steps = np.float32(2048)
     low = np.float32(-32767)
     high = np.float32(32767)
-    block = 1024  # residuals of a block wait in the cache for each feature's product
-    acc = np.empty(block, np.float32)
-    residual = np.empty(block, np.int32)
+    for i in range(acc.size):
+        index[i] = np.int32(min(max(np.rint(acc[i] * steps), low), high)) + np.int32(32768)
+
+
+@compiled
+def _compare(index, y, sigmoid, softplus, residual):  # type: ignore[no-untyped-def]
+    total = np.int64(0)
     loss = np.int64(0)
-    for start in range(0, samples, block):
-        length = min(block, samples - start)
-        for i in range(length):
-            acc[i] = bias
-        for k in range(features):
-            small = weights[k] * np.float32(1 / 4096)
-            for i in range(length):
-                acc[i] = acc[i] + small * np.float32(x[k, start + i])
-        total = np.int64(0)
-        for i in range(length):
-            z = np.int64(min(max(np.rint(acc[i] * steps), low), high))
-            target = np.int64(y[start + i])
-            r = np.int64(sigmoid[z + 32768] >> 1) - 32767 * target
-            residual[i] = np.int32(r)
-            total += r
-            loss += np.int64(softplus[z + 32768]) - z * 32 * target
-        gradient[features] += total
-        for k in range(features):
-            product = np.int64(0)
-            for i in range(length):
-                product += np.int64(residual[i] * np.int32(x[k, start + i]))
-            gradient[k] += product
-    return loss
+    for i in range(index.size):
+        at = np.int64(index[i])
+        target = np.int64(y[i])
+        r = np.int64(sigmoid[at] >> 1) - 32767 * target
+        residual[i] = np.int32(r)
+        total += r
+        loss += np.int64(softplus[at]) - (at - 32768) * 32 * target
+    return total, loss
+
+
+@compiled
+def _product(residual, row):  # type: ignore[no-untyped-def]
+    product = np.int64(0)
+    for i in range(residual.size):
+        product += np.int64(residual[i]) * np.int64(row[i])
+    return product
