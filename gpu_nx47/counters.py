@@ -12,6 +12,8 @@ from gpu_nx47 import stats, tables
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from gpu_nx47.engine import Engine, Tile
@@ -206,23 +208,52 @@ def _fold(counts: NDArray[np.int64], distance: NDArray[np.int64]) -> NDArray[np.
     return folded
 
 
-@dataclass
-class Reference:
-    """Joint cells of the volumes done before, for features that were selected alike."""
+class References:
+    """The volumes done before in a run: what a discovery is unknown to.
 
-    tables: tuple[NDArray[np.uint16], ...]
-    counts: NDArray[np.int64]
+    A volume is compared with those that selected the same features (in whatever order), in joint cells of four bins a
+    feature; the bins are the quarters of the first of these volumes, so that a cell means the same in all.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[frozenset[str], dict[str, NDArray[np.uint16]]] = {}
+        self._counts: dict[frozenset[str], NDArray[np.int64]] = {}
+
+    def tables(self, histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.uint16]] | None:
+        """Return the table of each selected feature from code to its part of the joint cell; None: too many features.
+
+        Parameters
+        ----------
+        histograms : mapping of name to Histogram
+            Of the selected features, over the whole box.
+        """
+        if CELL_BITS * len(histograms) > 16:
+            return None
+        return self._tables.setdefault(frozenset(histograms), cell_tables(histograms))
+
+    def compare(
+        self, names: Sequence[str], cells: NDArray[np.uint16], anchored: NDArray[np.bool_]
+    ) -> tuple[int | None, str | None]:
+        """Count the anchored voxels unknown to the volumes before, or say why not; then add this volume to them."""
+        key = frozenset(names)
+        before = self._counts.get(key)
+        counts = np.bincount(cells.reshape(-1), minlength=65_536)
+        self._counts[key] = counts if before is None else counts + before
+        if before is None:
+            return None, "no reference: no volume before this one selected the same features"
+        return unknown_voxels(np.bincount(cells[anchored], minlength=65_536), before), None
 
 
-def cell_tables(histograms: list[Histogram]) -> tuple[NDArray[np.uint16], ...]:
-    """Return, for each selected feature, the table from code to its part of the joint cell: the quarter of the box."""
-    built = []
-    for k, histogram in enumerate(histograms):
+def cell_tables(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.uint16]]:
+    """Return, for each feature, the table from code to its part of the joint cell: the quarter of the box."""
+    built = {}
+    for k, name in enumerate(sorted(histograms)):
+        histogram = histograms[name]
         edges = [histogram.quantile(q / 4) for q in (1, 2, 3)]
         code = np.arange(len(histogram.counts)) + histogram.low
         quarter = np.searchsorted(edges, code, side="left")
-        built.append((quarter << np.uint16(CELL_BITS * k)).astype(np.uint16))
-    return tuple(built)
+        built[name] = (quarter << np.uint16(CELL_BITS * k)).astype(np.uint16)
+    return built
 
 
 def unknown_voxels(cells_of_anchored: NDArray[np.int64], reference: NDArray[np.int64]) -> int:

@@ -33,7 +33,7 @@ def volume_counters(
     solved: Solved,
     engine: Engine,
     settings: Settings,
-    references: dict[tuple[str, ...], counters.Reference] | None,
+    references: counters.References | None,
 ) -> dict[str, Any]:
     """Return the counters of a solved volume that need no clock."""
     box = volume.box.voxels
@@ -103,22 +103,12 @@ def _counted(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _unknown(
-    solved: Solved, references: dict[tuple[str, ...], counters.Reference] | None
-) -> tuple[int | None, str | None]:
-    """Count discoveries against the volumes done before, and add this one to them."""
+def _unknown(solved: Solved, references: counters.References | None) -> tuple[int | None, str | None]:
     if references is None:
         return None, "no reference: this volume is the only one of the run"
-    if solved.cells is None or solved.cell_tables is None:
+    if solved.cells is None:
         return None, "no reference: more than eight selected features"
-    counts = np.bincount(solved.cells.reshape(-1), minlength=65_536)
-    before = references.get(solved.selected.names)
-    seen = counts if before is None else counts + before.counts
-    references[solved.selected.names] = counters.Reference(solved.cell_tables, seen)
-    if before is None:
-        return None, "no reference: no volume before this one selected the same features"
-    anchored = np.bincount(solved.cells[solved.hysteresis], minlength=65_536)
-    return counters.unknown_voxels(anchored, before.counts), None
+    return references.compare(solved.selected.names, solved.cells, solved.hysteresis)
 
 
 def training_block(solved: Solved) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from gpu_nx47 import alerts, backend, configure, hardware, journal, load, metrics, overlay, source, submission
 from gpu_nx47._version import __version__
 from gpu_nx47.alerts import Alert
-from gpu_nx47.counters import Reference
+from gpu_nx47.counters import References
 from gpu_nx47.engine import Engine
 from gpu_nx47.errors import InputError, OutputError
 from gpu_nx47.events import SCHEMA, Emit, Event
@@ -100,7 +100,7 @@ class _Run:
         self.failed = 0
         self.shapes: dict[str, tuple[int, int, int]] = {}
         self.voxel_size: tuple[float, float, float] | None = None
-        self.references: dict[tuple[str, ...], Reference] | None = {} if len(found.sources) > 1 else None
+        self.references = References() if len(found.sources) > 1 else None
 
     def all(self) -> RunResult:
         """Run from BOOT to EXEC_COMPLETE."""

@@ -155,7 +155,6 @@ class Solved:
     final: NDArray[np.bool_]
     cells: NDArray[np.uint16] | None
     """Joint cell of each voxel, where a reference is kept."""
-    cell_tables: tuple[NDArray[np.uint16], ...] | None
     saved: dict[str, NDArray] = field(default_factory=dict)
     """Feature codes asked for with --save."""
 
@@ -165,7 +164,7 @@ def solve(
     engine: Engine,
     settings: Settings,
     story: Story,
-    references: dict[tuple[str, ...], counters.Reference] | None,
+    references: counters.References | None,
 ) -> Solved:
     """Find the surface in a valid box.
 
@@ -176,8 +175,8 @@ def solve(
     engine : Engine
     settings : Settings
     story : Story
-    references : dict or None
-        Joint cells of volumes done before, by their features; None: this volume has no others to be compared with.
+    references : References or None
+        The volumes done before; None: this volume has no others to be compared with.
     """
     with story.stage("survey", "features_extract_start") as progress:
         scene = _look(engine, grey, settings, progress)
@@ -210,7 +209,6 @@ def solve(
         probability=found.probability,
         **masks,
         cells=found.cells,
-        cell_tables=places,
         saved=found.saved,
     )
 
@@ -348,13 +346,10 @@ def _probability(
 
 
 def _cell_tables(
-    chosen: Selected, histograms: dict[str, Histogram], references: dict[tuple[str, ...], counters.Reference] | None
+    chosen: Selected, histograms: dict[str, Histogram], references: counters.References | None
 ) -> tuple[NDArray[np.uint16], ...] | None:
-    """Return the tables of the joint cells: a reference's own where there is one, so that cells mean the same."""
-    if references is None or counters.CELL_BITS * len(chosen.names) > 16:
-        return None
-    before = references.get(chosen.names)
-    return before.tables if before else counters.cell_tables([histograms[name] for name in chosen.names])
+    tables = references.tables({name: histograms[name] for name in chosen.names}) if references else None
+    return None if tables is None else tuple(tables[name] for name in chosen.names)
 
 
 def _null(engine: Engine, grey: NDArray[np.uint8], unit: Unit, scene: Scene, seed: int) -> null.Null:

@@ -94,9 +94,28 @@ def test_unknown_voxels_lie_in_cells_the_reference_lacks():
 def test_cell_tables_put_each_quarter_in_its_place():
     codes = np.arange(400)
     histogram = Histogram(np.bincount(codes, minlength=65_536))
-    first, second = counters.cell_tables([histogram, histogram])
+    built = counters.cell_tables({"b": histogram, "a": histogram})
+    first, second = built["a"], built["b"]
     assert [int((first[:400] == q).sum()) for q in range(4)] == [100] * 4
     assert (second == first << 2).all()
+
+
+def test_references_compare_with_the_volumes_before_that_selected_alike():
+    codes = np.arange(400)
+    histograms = {n: Histogram(np.bincount(codes, minlength=65_536)) for n in ("a", "b")}
+    references = counters.References()
+    tables_of = references.tables(histograms)
+    cells = (tables_of["a"][codes] + tables_of["b"][codes]).reshape(10, 10, 4)  # both in one quarter: 4 of 16 cells
+    everywhere = np.ones(cells.shape, bool)
+    unknown, why = references.compare(["a", "b"], cells, everywhere)
+    assert unknown is None
+    assert "no volume before" in why
+    assert references.compare(["b", "a"], cells, everywhere) == (0, None)
+    crossed = (tables_of["a"][codes] + tables_of["b"][codes[::-1]]).reshape(cells.shape)
+    assert references.compare(["a", "b"], crossed, everywhere) == (400, None)
+    assert references.tables({"a": Histogram(np.roll(histograms["a"].counts, 9)), "b": histograms["b"]}) is tables_of
+    assert references.compare(["a"], cells, everywhere)[0] is None
+    assert references.tables({str(k): histograms["a"] for k in range(9)}) is None
 
 
 def test_border_share_of_an_even_mask_is_as_expected():
