@@ -41,7 +41,7 @@ def volume_counters(
     backend = engine.backend
     labels, components = backend.label(backend.to_device(final), connectivity=26)
     moments = backend.component_moments(labels, count=components)
-    grey_counts = np.bincount(volume.grey[volume.box.slices].reshape(-1), minlength=256)
+    grey_counts = backend.histogram(backend.to_device(np.ascontiguousarray(volume.grey[volume.box.slices])))
     golden, points = counters.golden_points(
         solved.probability, final, solved.null.golden_limit, settings.golden_points, volume.box.start
     )

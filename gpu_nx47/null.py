@@ -72,7 +72,7 @@ def surrogate(backend: Meter, grey: NDArray[np.uint8], seed: int) -> tuple[NDArr
             total = total + (codes.reshape(-1).astype(np.float64) - mean) * (math.sqrt(share) / deviation)
     rank = np.empty(count, np.int64)
     rank[np.argsort(total, kind="stable")] = np.arange(count)
-    cumulated = np.cumsum(np.bincount(grey.reshape(-1), minlength=256))
+    cumulated = np.cumsum(backend.histogram(backend.to_device(grey)))
     # Rank r of n stands where the volume's sorted voxels have passed the share (r + 1/2) / n.
     place = (2 * rank + 1) * grey.size // (2 * count)
     return np.searchsorted(cumulated, place, side="right").astype(np.uint8).reshape(shape), shares

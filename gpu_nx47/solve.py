@@ -217,7 +217,7 @@ def _look(engine: Engine, grey: NDArray[np.uint8], settings: Settings, progress:
     seen = survey.survey(engine, grey, settings, progress)
     axis = survey.fit_axis(seen, grey.shape)
     used = axis.confidence >= survey.AXIS_LIMIT
-    counts = np.bincount(grey.reshape(-1), minlength=256)
+    counts = engine.backend.histogram(engine.backend.to_device(grey))
     (cut,) = stats.otsu(counts, 2)
     contrast = stats.class_mean(counts, cut + 1, 255) - stats.class_mean(counts, 0, cut)
     labels = survey.pseudo_labels(seen, grey.shape, contrast, axis if used else None)

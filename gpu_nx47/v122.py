@@ -75,10 +75,11 @@ def laplacian(values: NDArray) -> NDArray:
     v = values.astype(np.float64 if values.dtype.kind == "f" else np.int32)
     result: NDArray = -6 * v
     for axis in range(3):
-        n = v.shape[axis]
-        low = np.maximum(np.arange(n) - 1, 0)
-        high = np.minimum(np.arange(n) + 1, n - 1)
-        result = result + np.take(v, low, axis) + np.take(v, high, axis)
+        total, part = np.moveaxis(result, axis, 0), np.moveaxis(v, axis, 0)
+        total[1:] += part[:-1]
+        total[:-1] += part[1:]
+        total[0] += part[0]
+        total[-1] += part[-1]
     return result
 
 
@@ -86,8 +87,11 @@ def _above_quantile(values: NDArray, quantile: float) -> NDArray[np.bool_]:
     """Return where values exceed their quantile, interpolated as np.quantile does, by exact ranks."""
     position = quantile * (values.size - 1)
     rank = floor(position)
-    upper = min(rank + 1, values.size - 1)
-    low, high = np.partition(values.reshape(-1), (rank, upper))[[rank, upper]]
+    ranks = [rank, min(rank + 1, values.size - 1)]
+    if values.dtype.kind == "f":
+        low, high = np.partition(values.reshape(-1), ranks)[ranks]
+    else:  # codes, never negative: their histogram is quicker
+        low, high = np.searchsorted(np.cumsum(np.bincount(values.reshape(-1))), ranks, side="right")
     if position > rank and high > low:
         return values >= high
     return values > low
