@@ -66,6 +66,11 @@ TEXTS: Final[dict[str, tuple[str, str, str]]] = {
         "Labelled volumes are here, and the autonomous mode does not look at them.",
         "Nothing to do: this version has no supervised training.",
     ),
+    "STALL": (
+        "warning",
+        "The run has told of no progress for this many seconds: it works on one long step, or something hangs.",
+        "Look at the stack in the record: a network drive or a swapping machine is the usual cause. The run goes on.",
+    ),
     "SUBMISSION_INVALID": (
         "error",
         "The submission failed its own check.",

@@ -44,7 +44,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise _failed(path, error) from error
+            raise OutputError.of(path, error) from error
         raise
 
 
@@ -66,15 +66,3 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def _failed(path: Path, error: OSError) -> OutputError:
-    advice = {
-        errno.ENOSPC: "Free some space, or give another folder with --output.",
-        errno.EDQUOT: "Free some of your quota, or give another folder with --output.",
-        errno.EACCES: "Give a folder you may write to with --output.",
-        errno.EPERM: "Give a folder you may write to with --output.",
-        errno.EROFS: "The file system is read-only: give another folder with --output.",
-        errno.ENOENT: "The folder does not exist.",
-    }.get(error.errno or 0, "Nothing was left half written.")
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}. {advice}")

@@ -16,6 +16,26 @@ A message says what, where, expected, got, what to do; `InputError` carries the 
 
 from __future__ import annotations
 
+import errno
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ELSEWHERE: Final = "Give a folder you may write to with --output."
+_ADVICE: Final = {
+    getattr(errno, "EDQUOT", -1): "Free some of your quota, or give another folder with --output.",
+    errno.ENOSPC: "Free some space, or give another folder with --output.",
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.EROFS: "The file system is read-only: give another folder with --output.",
+    errno.ENOENT: "The folder does not exist.",
+    errno.ENOTDIR: "A file stands where a folder is needed: give another folder with --output.",
+    errno.EEXIST: "A file stands where a folder is needed: give another folder with --output.",
+    errno.EISDIR: "A folder stands where a file is needed: move it away.",
+}
+"""What to do about an error of the system."""
+
 
 class Nx47Error(Exception):
     """Base of all errors raised on purpose."""
@@ -84,3 +104,13 @@ class NotAVolumeError(InputError):
 
 class OutputError(Nx47Error):
     """A result cannot be written, or failed its own check."""
+
+    @classmethod
+    def of(cls, path: Path | str, error: OSError, advice: str = "Nothing was left half written.") -> OutputError:
+        """Return the error of a file that the system would not let us write, with what to do about it."""
+        advice = _ADVICE.get(error.errno or 0, advice)
+        return cls(f"{path}: cannot be written: {error.strerror or error}. {advice}")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: the run is to end now, in an orderly way. Treated wherever Ctrl-C is."""

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import alerts, backend, configure, hardware, journal, load, metrics, overlay, source, submission
+from gpu_nx47 import (
+    alerts,
+    backend,
+    configure,
+    hardware,
+    interrupt,
+    journal,
+    load,
+    lock,
+    metrics,
+    overlay,
+    source,
+    submission,
+)
 from gpu_nx47._version import __version__
 from gpu_nx47.alerts import Alert
 from gpu_nx47.counters import References
 from gpu_nx47.engine import Engine
-from gpu_nx47.errors import InputError, OutputError
+from gpu_nx47.errors import InputError, Nx47Error, OutputError
 from gpu_nx47.events import SCHEMA, Emit, Event
 from gpu_nx47.solve import Solved, Story, solve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from gpu_nx47.interrupt import Interruptions
     from gpu_nx47.journal import Observer
     from gpu_nx47.settings import Settings
     from gpu_nx47.source import Discovery
@@ -31,7 +48,9 @@ if TYPE_CHECKING:
 SUBMISSION_NAME: Final = "submission.zip"
 OVERLAY_FOLDER: Final = "overlays_v122"
 SAVE_FOLDER: Final = "saved"
-ALL_DONE, SOME_FAILED, NO_ZIP = 0, 3, 4
+EARLIER_NAME: Final = "submission.zip.earlier"
+"""What an earlier run's submission.zip is called once a new run has begun in its folder."""
+ALL_DONE, OUR_BUG, SOME_FAILED, NO_ZIP = 0, 1, 3, 4
 
 
 @dataclass
@@ -70,34 +89,85 @@ def run(root: Path | None, output: Path, settings: Settings, console: Observer |
     BackendUnavailableError
         The backend asked for cannot run here.
     OutputError
-        A result cannot be written.
+        A result cannot be written, or another run writes to `output`.
+    KeyboardInterrupt
+        Ctrl-C, or SIGTERM (as `errors.Terminated`): the record is closed, and there is no zip.
+
+    Notes
+    -----
+    submission.zip is there exactly where the last event, EXEC_COMPLETE, names it. That of an earlier run in the same
+    folder is renamed at the start, so that nobody takes it for this run's.
     """
     started = time.monotonic()
     found = source.discover(root)
-    chosen, reason = backend.select(settings.backend)
-    observers = journal.open_observers(output, console)
+    with interrupt.Interruptions() as signals, lock.run_lock(output):
+        chosen, reason = backend.select(settings.backend)
+        _put_aside(output)
+        heartbeat = journal.Heartbeat()
+        observers = journal.open_observers(output, console, heartbeat)
+        heartbeat.start(observers.emit)
+
+        def calm() -> None:
+            signals.end()
+            heartbeat.stop()
+
+        emit = signals.shielded(observers.emit)
+        try:
+            return _interruptible(_Run(found, output, settings, emit, calm, chosen, reason, started), signals)
+        finally:
+            observers.close()
+
+
+def _interruptible(work: _Run, signals: Interruptions) -> RunResult:
+    """Do the run; whatever ends it, the record says how."""
     try:
-        return _Run(found, output, settings, observers.emit, chosen, reason, started).all()
-    finally:
-        observers.close()
+        with signals.allowed():
+            return work.all()
+    except BaseException as error:
+        work.cut_short(error)
+        raise
+
+
+def _put_aside(output: Path) -> None:
+    """Give the zip of an earlier run another name: the record and the views beside it are begun anew too.
+
+    What a killed run left of a zip half written goes: the folder is ours alone now.
+    """
+    try:
+        for rest in output.glob(f".{SUBMISSION_NAME}.*.tmp"):
+            rest.unlink()
+        with suppress(FileNotFoundError):
+            os.replace(output / SUBMISSION_NAME, output / EARLIER_NAME)
+    except OSError as error:
+        raise OutputError.of(output / SUBMISSION_NAME, error) from error
 
 
 class _Run:
     """The state of one run: what is done so far."""
 
     def __init__(
-        self, found: Discovery, output: Path, settings: Settings, emit: Emit, chosen: Any, reason: str, started: float
+        self,
+        found: Discovery,
+        output: Path,
+        settings: Settings,
+        emit: Emit,
+        calm: Callable[[], None],
+        chosen: Any,
+        reason: str,
+        started: float,
     ) -> None:
         self.found = found
         self.output = output
         self.settings = settings
         self.emit = emit
+        self.calm = calm  # to be called before the last event: nothing interrupts it, and nothing follows it
         self.reason = reason
         self.started = started
         threads = settings.threads or hardware.usable_processors()
         self.engine = Engine(backend.Meter(chosen), settings.tile, threads)
         self.done: list[dict[str, Any]] = []
         self.failed = 0
+        self.ended = False
         self.shapes: dict[str, tuple[int, int, int]] = {}
         self.voxel_size: tuple[float, float, float] | None = None
         self.references = References() if len(found.sources) > 1 else None
@@ -130,6 +200,7 @@ class _Run:
                     "backend": self.engine.backend.NAME,
                     "backend_reason": self.reason,
                     "threads": self.engine.threads,
+                    "lzw_decoder": load.decoder(),
                     "public_key": None,
                 },
             )
@@ -159,7 +230,7 @@ class _Run:
         story = Story(item.id, self.emit, self.engine)
         try:
             with story.stage("load", "load_start"):
-                volume = load.load(item, self.settings.load)
+                volume = load.load(item, self.settings.load, threads=self.engine.threads)
         except InputError as error:
             self._refuse(item, error, writer)
             return
@@ -263,9 +334,24 @@ class _Run:
         self._complete(path, code, {SUBMISSION_NAME: _sha256(path)})
         return RunResult(code, path, stats, self.done)
 
-    def _complete(self, path: Path | None, code: int, digests: dict[str, str]) -> None:
+    def cut_short(self, error: BaseException) -> None:
+        """Say in the record that the run ended before its time; a zip that nobody vouches for goes."""
+        if self.ended:
+            return
+        with suppress(OSError):
+            (self.output / SUBMISSION_NAME).unlink()
+        code = NO_ZIP if isinstance(error, Nx47Error) else OUR_BUG
+        if isinstance(error, KeyboardInterrupt):
+            code = interrupt.exit_code(error)
+        with suppress(OutputError):  # where the disk is full the record ends here; `error` is what is told
+            self._complete(None, code, {}, type(error).__name__)
+
+    def _complete(self, path: Path | None, code: int, digests: dict[str, str], reason: str | None = None) -> None:
+        self.calm()
+        self.ended = True
         name = None if path is None else str(path)
-        self.emit(Event("EXEC_COMPLETE", {"submission": name, "digests": digests, "exit_code": code}))
+        end = {"submission": name, "digests": digests, "exit_code": code}
+        self.emit(Event("EXEC_COMPLETE", end if reason is None else {**end, "reason": reason}))
 
 
 def _shape(array: NDArray) -> tuple[int, int, int]:

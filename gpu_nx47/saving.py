@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_nx47 import arrays, bank, survey, tables
+from gpu_nx47.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +48,11 @@ def save_outputs(folder: Path, volume: Volume, solved: Solved, engine: Engine, w
         arrays.save_array(path, full, step=step, offset=offset, unit=unit, name=name)
         written.append(path)
 
-    if wanted:
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if wanted:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError.of(folder, error) from error
     if "probability" in wanted:
         write("probability", solved.probability, 1 / tables.PROBABILITY_ONE, 0.0, "1")
     if "normals" in wanted:

@@ -137,6 +137,8 @@ class LoadSettings:
     high_percentile: float = 99.8
     voxel_size_um: float | None = None
     """Edge of a voxel in micrometres, where the file does not tell."""
+    untrusted: bool = False
+    """Decode in a child process with limits of memory and time. Changes no bit."""
 
     def __post_init__(self) -> None:
         _number("load.low_percentile", self.low_percentile, 0.0, 100.0)
@@ -147,6 +149,7 @@ class LoadSettings:
             )
         if self.voxel_size_um is not None:
             _number("load.voxel_size_um", self.voxel_size_um, 0.0, 1e6, above_low=True, or_none=True)
+        _require(isinstance(self.untrusted, bool), "load.untrusted", "true or false", self.untrusted)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpu_nx47._tiff import fallback
 from gpu_nx47._tiff.inspection import DEFLATE, DEFLATE_OLD, LZW, NONE, PACKBITS, ZSTD, Page, StackInfo
 from gpu_nx47._tiff.walk import AGAIN, Fault
 from gpu_nx47.errors import InputError
@@ -15,12 +17,21 @@ from gpu_nx47.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CODEC_ERRORS = (RuntimeError, ValueError, zlib.error)
-"""What zlib and imagecodecs raise on damaged bytes (imagecodecs' own errors are RuntimeErrors)."""
+CODEC_ERRORS = (RuntimeError, ValueError, OSError, zlib.error)
+"""What zlib, imagecodecs (RuntimeErrors) and Pillow (OSErrors) raise on damaged bytes."""
 
 
-def decode(data: bytes, info: StackInfo) -> NDArray[Any]:
+def decode(data: bytes, info: StackInfo, *, threads: int = 1) -> NDArray[Any]:
     """Return the voxels (z, y, x) of an inspected stack, in the machine's byte order.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    info : StackInfo
+        What `inspect` returned for it.
+    threads : int
+        Pages decoded at once; the array, and the page that an error names, do not depend on it.
 
     Raises
     ------
@@ -44,11 +55,29 @@ def decode(data: bytes, info: StackInfo) -> NDArray[Any]:
         if info.contiguous:
             out[...] = np.frombuffer(data, info.dtype, out.size, info.pages[0].offsets[0]).reshape(info.shape)
         else:
-            for z, page in enumerate(info.pages):
-                _page(data, page, out[z], z)
+            _pages(data, info, out, threads)
     except Fault as fault:
         raise fault.error(info.name, info.shape) from fault.__cause__
     return out
+
+
+def _pages(data: bytes, info: StackInfo, out: NDArray[Any], threads: int) -> None:
+    """Decode the pages into their places; of several faults, the one of the lowest page is raised."""
+
+    def some(start: int) -> None:
+        for z in range(start, min(start + step, len(info.pages))):
+            _page(data, info.pages[z], out[z], z)
+
+    step = max(1, len(info.pages) // (8 * threads))
+    starts = range(0, len(info.pages), step)
+    if threads == 1 or len(starts) == 1:
+        for start in starts:
+            some(start)
+        return
+    with ThreadPoolExecutor(min(threads, len(starts)), "decode") as pool:
+        # In order: what lies below the first fault that shows here has ended without one. Map cancels the rest.
+        for _ in pool.map(some, starts):
+            pass
 
 
 def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
@@ -60,7 +89,7 @@ def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
         most = want if page.tiled else page.block[0] * columns * int(page.dtype[2:])
         segment = memoryview(data)[page.offsets[k] : page.offsets[k] + page.counts[k]]
         try:
-            raw = _segment(segment, page.compression, most)
+            raw = _segment(segment, page.compression, want, most)
         except CODEC_ERRORS as error:
             expected = f"{want} bytes from {page.counts[k]} at byte {page.offsets[k]}"
             raise Fault("a strip does not decode", expected=expected, found=str(error)[:200], page=z) from error
@@ -80,7 +109,7 @@ def _corners(page: Page) -> Iterator[tuple[int, int]]:
             yield y, x
 
 
-def _segment(segment: memoryview, compression: int, most: int) -> Any:
+def _segment(segment: memoryview, compression: int, want: int, most: int) -> Any:
     """Return the bytes of one strip or tile, never more than one above `most`, so that an excess shows."""
     if compression == NONE:
         return segment[:most]
@@ -90,19 +119,38 @@ def _segment(segment: memoryview, compression: int, most: int) -> Any:
         if len(raw) <= most and not machine.eof:  # the end carries the checksum
             raise ValueError("the compressed data end too early")
         return raw
+    if (imagecodecs := _imagecodecs()) is not None:
+        codecs = {LZW: imagecodecs.lzw_decode, PACKBITS: imagecodecs.packbits_decode, ZSTD: imagecodecs.zstd_decode}
+        return memoryview(codecs[compression](bytes(segment), out=bytearray(most + 1)))
+    if compression == PACKBITS:
+        return fallback.packbits(bytes(segment), most)
+    if compression == LZW and most <= fallback.MOST_BYTES:
+        return fallback.lzw(bytes(segment), want, most)
+    raise Fault(
+        "the compression needs the package imagecodecs" if compression == ZSTD else "a strip is too large for Pillow",
+        expected="imagecodecs",
+        found="not installed",
+        advice="Install it (pip install imagecodecs), or save the stack with LZW or deflate in strips of a few rows.",
+        kind=InputError,
+    )
+
+
+def _imagecodecs() -> Any:
+    """Return the package imagecodecs, or None where it does not load."""
     try:
         import imagecodecs
     except ImportError:
-        raise Fault(
-            "the compression needs the package imagecodecs",
-            expected="imagecodecs",
-            found="not installed",
-            advice="Install it (pip install imagecodecs), or save the stack with deflate or without compression.",
-            page=None,
-            kind=InputError,
-        ) from None
-    codecs = {LZW: imagecodecs.lzw_decode, PACKBITS: imagecodecs.packbits_decode, ZSTD: imagecodecs.zstd_decode}
-    return memoryview(codecs[compression](bytes(segment), out=bytearray(most + 1)))
+        return None
+    return imagecodecs
+
+
+def decoder() -> str:
+    """Return who decodes LZW here: imagecodecs, or Pillow where imagecodecs does not load (same bits)."""
+    if (imagecodecs := _imagecodecs()) is not None:
+        return f"imagecodecs {imagecodecs.__version__}"
+    import PIL
+
+    return f"Pillow {PIL.__version__}"
 
 
 def _unpredict(raw: Any, page: Page, rows: int, columns: int) -> NDArray[Any]:

@@ -23,7 +23,7 @@ SMALLEST_PHANTOM: Final = 32
 
 EXIT_CODES: Final = (
     "Exit codes: 0 all done; 1 a bug of nx47; 2 the request cannot be understood; 3 some files failed, the zip is "
-    "valid; 4 no zip; 130 interrupted."
+    "valid; 4 no zip; 130 interrupted, 143 terminated."
 )
 
 _PLAIN: Final[dict[str, Any]] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
@@ -74,6 +74,9 @@ def run(
     save: Annotated[
         str | None, typer.Option(metavar="probability,normals,features", help="Further outputs, as TIFF.")
     ] = None,
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="Decode in a process with limits of memory and time; same bits.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show errors only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Show each event as a line of JSON, nothing else.")] = False,
 ) -> None:
@@ -82,9 +85,8 @@ def run(
         from gpu_nx47.configure import environment_paths, resolve
 
         root_variable, output_variable = environment_paths(os.environ)
-        settings, notes = resolve(
-            config, overrides or [], os.environ, backend=backend, tile=tile, threads=threads, save=save
-        )
+        wanted = [*(overrides or []), *(["load.untrusted=true"] if untrusted else [])]
+        settings, notes = resolve(config, wanted, os.environ, backend=backend, tile=tile, threads=threads, save=save)
         where = root or root_variable
         if where is None and not on_kaggle():
             raise UsageError("ROOT is missing: expected a competition root, a folder of TIFFs, or one TIFF")
@@ -103,13 +105,15 @@ def demo(
     """Draw a scroll phantom into OUT/phantom and run on it."""
     with errors_become_exit_codes():
         from gpu_nx47.configure import resolve
+        from gpu_nx47.lock import run_lock
         from gpu_nx47.phantom import write_phantom_root
 
         settings, _ = resolve(None, [], os.environ)
         folder = output or default_output()
         root = folder / PHANTOM_FOLDER
         _check_size(size)
-        _write_phantoms(write_phantom_root, root, size, [seed], [])
+        with run_lock(folder):  # let go before the run takes it: it is the run that must not meet another
+            _write_phantoms(write_phantom_root, root, size, [seed], [])
         _run(root, folder, settings, quiet=False, as_json=False)
 
 

@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from gpu_nx47.errors import Nx47Error, UsageError
+from gpu_nx47.errors import Nx47Error, Terminated, UsageError
 
 ALL_DONE: Final = 0
 OUR_BUG: Final = 1
@@ -20,6 +20,8 @@ NO_ZIP: Final = 4
 """Also: a submission that is not acceptable, and a machine that `doctor` finds unfit."""
 INTERRUPTED: Final = 130
 """128 + SIGINT, as shells have it."""
+TERMINATED: Final = 143
+"""128 + SIGTERM."""
 
 
 def leave(code: int) -> NoReturn:
@@ -45,9 +47,11 @@ def errors_become_exit_codes() -> Iterator[None]:
     except Nx47Error as error:
         say_error(str(error))
         leave(NO_ZIP)
-    except KeyboardInterrupt:
-        say_error("interrupted; what was finished is in the output folder, submission.zip is not.")
-        leave(INTERRUPTED)
+    except KeyboardInterrupt as end:
+        told_to = isinstance(end, Terminated)
+        word = "terminated" if told_to else "interrupted"
+        say_error(f"{word}; what was finished is in the output folder, submission.zip is not.")
+        leave(TERMINATED if told_to else INTERRUPTED)
     except Exception:  # noqa: BLE001 - the last stop: shown whole, and the exit code says that it is our bug
         traceback.print_exc()
         say_error("this is a bug of nx47, not of your data. Please report it with the lines above and your command.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gpu_nx47.errors import OutputError
 from gpu_nx47.journal.dispatch import Dispatcher, Observer, Stamped
+from gpu_nx47.journal.heartbeat import Heartbeat
 from gpu_nx47.journal.record import RECORD_NAME, Record
 from gpu_nx47.journal.roadmap import ROADMAP_NAME, Roadmap
 from gpu_nx47.journal.views import LOGS_NAME, MEMORY_NAME, METADATA_NAME, ClassicLogs, MemoryTracker, Metadata
@@ -21,6 +23,7 @@ __all__ = [
     "ROADMAP_NAME",
     "ClassicLogs",
     "Dispatcher",
+    "Heartbeat",
     "MemoryTracker",
     "Metadata",
     "Observer",
@@ -31,8 +34,8 @@ __all__ = [
 ]
 
 
-def open_observers(output: Path, console: Observer | None) -> Dispatcher:
-    """Return a dispatcher to every file of the record in `output`, and to the console.
+def open_observers(output: Path, console: Observer | None, *further: Observer) -> Dispatcher:
+    """Return a dispatcher to every file of the record in `output`, to the console, and to further observers.
 
     Files of an earlier run in the same folder are begun anew at once: a crash never leaves the record of one run beside
     the views of another.
@@ -43,6 +46,8 @@ def open_observers(output: Path, console: Observer | None) -> Dispatcher:
         Folder of the results; made if it is not there.
     console : Observer or None
         What the user watches; None: nothing.
+    *further : Observer
+        Told last.
 
     Raises
     ------
@@ -63,11 +68,12 @@ def open_observers(output: Path, console: Observer | None) -> Dispatcher:
             opened.append(kind(output / name))
     except OSError as error:
         for observer in opened:
-            observer.close()
+            with suppress(OSError):  # the first error is the one to tell
+                observer.close()
         raise OutputError(
             f"{output}: the record cannot be written here; expected a writable folder, got: {error}. "
             "Choose another folder with --output."
         ) from error
     if console is not None:
         opened.append(console)
-    return Dispatcher(opened)
+    return Dispatcher([*opened, *further])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any, Final
@@ -43,7 +44,7 @@ class LineFile:
         data = line + b"\n"
         try:
             if os.write(self._handle, data) != len(data):
-                raise OSError(f"the disk took only a part of a line of {len(data)} bytes")
+                raise OSError(errno.ENOSPC, f"the disk took only a part of a line of {len(data)} bytes")
         except OSError:
             # Half a line would swallow the next one; the file stays a whole, shorter record.
             with contextlib.suppress(OSError):
@@ -73,9 +74,16 @@ class ListFile:
 
     def __init__(self, path: Path) -> None:
         self._handle: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o644)
-        self._end = os.write(self._handle, b"[")
+        self._end = 0
         self._empty = True
-        self._put(_TAIL)
+        try:
+            self._put(b"[" + _TAIL)
+        except OSError:
+            self.close()
+            with contextlib.suppress(OSError):
+                path.unlink()  # what is there is no list
+            raise
+        self._end = 1
 
     def append(self, entry: Any) -> None:
         """Add one plain value as a line of the list."""
@@ -97,7 +105,7 @@ class ListFile:
         os.lseek(self._handle, self._end, os.SEEK_SET)
         try:
             if os.write(self._handle, data) != len(data):
-                raise OSError(f"the disk took only a part of an entry of {len(data)} bytes")
+                raise OSError(errno.ENOSPC, f"the disk took only a part of an entry of {len(data)} bytes")
         except OSError:
             with contextlib.suppress(OSError):
                 os.lseek(self._handle, self._end, os.SEEK_SET)

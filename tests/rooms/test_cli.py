@@ -246,7 +246,9 @@ def test_doctor_judges_a_missing_package_by_what_it_is_for():
     assert checks._packages({**installed, "numpy": None}).verdict == "no"
     assert checks._numba(None).verdict == "note"
     assert "law serves" in checks._numba(None).found
-    assert checks._imagecodecs(None).verdict == "no"
+    assert checks._packages({**installed, "imagecodecs": None}).verdict == "note"
+    assert checks._imagecodecs(None).verdict == "note"
+    assert "Pillow decodes LZW" in checks._imagecodecs(None).found
     assert checks.report([Check("a", "note", "x", "do y")]).splitlines() == [
         "note  a  x",
         "         -> do y",
@@ -320,3 +322,11 @@ def test_a_damaged_volume_beside_a_good_one_is_3(phantom_run, tmp_path):
     assert [{**line, "prev": json.loads(raw)["prev"]} for line, raw in zip(shown, record, strict=True)] == [
         json.loads(raw) for raw in record
     ]
+
+
+def test_untrusted_reaches_the_settings(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("gpu_nx47.cli.app._run", lambda root, output, settings, **how: asked.append(settings))
+    main(["run", str(tmp_path), "--untrusted", "--set", "seed=5"])
+    main(["run", str(tmp_path)])
+    assert [(settings.load.untrusted, settings.seed) for settings in asked] == [(True, 5), (False, 47)]
