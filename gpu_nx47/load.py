@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_nx47._tiff import LIMIT_BYTES, StackInfo, decode, decode_apart, decoder, inspect, inspect_file
+from gpu_nx47._tiff import LIMIT_BYTES, StackInfo, decode, decode_apart, inspect, inspect_file
 from gpu_nx47._tiff.inspection import unreadable
 from gpu_nx47.errors import DamagedInputError, NotAVolumeError
 from gpu_nx47.hardware import usable_processors

@@ -25,6 +25,7 @@ from gpu_nx47 import (
     source,
     submission,
 )
+from gpu_nx47._tiff import decoder
 from gpu_nx47._version import __version__
 from gpu_nx47.alerts import Alert
 from gpu_nx47.counters import References
@@ -200,7 +201,7 @@ class _Run:
                     "backend": self.engine.backend.NAME,
                     "backend_reason": self.reason,
                     "threads": self.engine.threads,
-                    "lzw_decoder": load.decoder(),
+                    "lzw_decoder": decoder(),
                     "public_key": None,
                 },
             )

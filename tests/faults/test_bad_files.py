@@ -2,103 +2,21 @@
 
 import contextlib
 import io
-import re
 import struct
-import sys
 import time
 import tracemalloc
 import zlib
 
-import cv2
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from tiffs import GREY, by_opencv, by_pillow, by_tifffile, one_header, page, refusal, tiff
 
 from gpu_nx47._tiff import decode, inspect, inspection
 from gpu_nx47._tiff.walk import Fault, open_reader, walk
 from gpu_nx47.errors import DamagedInputError, InputError, NotAVolumeError
-from gpu_nx47.load import expected_shapes, load, read_shape
-from gpu_nx47.settings import LoadSettings
-from gpu_nx47.volume import Source
-
-RNG = np.random.default_rng(47)
-GREY = RNG.integers(0, 60, (12, 37, 41), dtype=np.uint8)
-
-
-def by_tifffile(array=GREY, **options):
-    file = io.BytesIO()
-    tifffile.imwrite(file, array, **options)
-    return file.getvalue()
-
-
-def one_header(data):
-    """Leave only the first page's header and the pixels of all: ImageJ writes so above 4 GB."""
-    data = bytearray(data)
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        order, at = file.byteorder, file.pages[0].offset
-        end = file.pages[-1].dataoffsets[0] + file.pages[-1].databytecounts[0]
-    struct.pack_into("4x", data, at + 2 + 12 * struct.unpack_from(order + "H", data, at)[0])
-    return bytes(data[:end])
-
-
-def by_pillow(mode="L", compression="tiff_lzw", count=12):
-    file = io.BytesIO()
-    pages = [Image.fromarray(page).convert(mode) for page in GREY[:count]]
-    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:], compression=compression)
-    return file.getvalue()
-
-
-def by_opencv(tmp_path):
-    cv2.imwritemulti(str(tmp_path / "cv.tif"), list(GREY))
-    return (tmp_path / "cv.tif").read_bytes()
-
-
-def tiff(*pages, big=False, tail=b"", loop=False):
-    """Lay out a little-endian TIFF from pages of (tag, type, values); `tail`, the data, lies from byte 8 (16) on."""
-    head, word = (16, "<Q") if big else (8, "<I")
-    body = [tail + b"\0" * (len(tail) % 2)]
-    first = at = head + len(body[0])
-    for k, tags in enumerate(pages):
-        entry, size = ("<HHQ8s", 8) if big else ("<HHI4s", 4)
-        width = {2: 1, 3: 2, 4: 4, 5: 8, 16: 8}
-        extra = b""
-        length = (8 if big else 2) + len(tags) * struct.calcsize(entry) + size
-        block = struct.pack("<Q" if big else "<H", len(tags))
-        for tag, kind, values in tags:
-            letter = {3: "H", 4: "I", 16: "Q"}.get(kind)
-            raw = values if isinstance(values, bytes) else struct.pack(f"<{len(values)}{letter}", *values)
-            count = len(raw) // width[kind]
-            if len(raw) > size:
-                where = at + length + len(extra)
-                extra += raw
-                raw = struct.pack(word, where)
-            block += struct.pack(entry, tag, kind, count, raw.ljust(size, b"\0"))
-        following = at + length + len(extra) if k < len(pages) - 1 else first if loop else 0
-        body.append(block + struct.pack(word, following) + extra)
-        at += len(body[-1])
-    start = b"II+\0\x08\0\0\0" if big else b"II*\0"
-    return start + struct.pack(word, first) + b"".join(body)
-
-
-def page(width=4, length=3, bits=8, compression=1, at=8, count=12, **more):
-    tags = {256: width, 257: length, 258: bits, 259: compression, 262: 1, 273: at, 277: 1, 278: length, 279: count}
-    tags |= {int(key[1:]): value for key, value in more.items()}
-    return [(tag, 4, (value,)) for tag, value in sorted(tags.items()) if value is not None]
-
-
-def refusal(data, kind=InputError, **options):
-    """Return the error that reading the bytes raises, whether inspection or decoding raises it."""
-    with pytest.raises(kind) as caught:
-        decode(data, inspect(data, "bad.tif", **options))
-    error = caught.value
-    assert str(error).startswith("bad.tif")
-    assert error.expected
-    assert error.found
-    assert f"expected {error.expected}, found {error.found}. {error.advice}" in str(error)
-    return error
 
 
 def test_the_layout_of_these_tests_is_a_good_tiff():
@@ -348,119 +266,6 @@ def test_a_deflated_strip_without_its_checksum_is_refused():
         tag = file.pages[5].tags["StripByteCounts"]
         struct.pack_into("<I" if tag.dtype == 4 else "<H", data, tag.valueoffset, tag.value[0] - 2)
     assert "end too early" in refusal(bytes(data), DamagedInputError).found
-
-
-# Readable, but no volume --------------------------------------------------------------------------------------------
-
-
-def test_colours_samples_and_more_axes():
-    colours = RNG.integers(0, 9, (12, 37, 41, 3), dtype=np.uint8)
-    assert refusal(by_tifffile(colours, photometric="rgb"), NotAVolumeError).shape == (12, 37, 41)
-    assert "samples" in refusal(by_tifffile(colours, photometric="rgb"), NotAVolumeError).found
-    refusal(by_pillow("RGB"), NotAVolumeError)
-    refusal(by_pillow("CMYK"), NotAVolumeError)
-    refusal(by_tifffile(GREY.reshape(3, 4, 37, 41), photometric="minisblack"), NotAVolumeError)
-    refusal(by_tifffile(GREY.reshape(3, 4, 37, 41), imagej=True), NotAVolumeError)
-    refusal(by_tifffile(GREY.reshape(3, 4, 37, 41), ome=True), NotAVolumeError)
-
-
-@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int32", "uint64", "complex64", "bool"])
-def test_types_that_are_not_read(dtype):
-    error = refusal(by_tifffile((GREY > 5).astype(dtype), photometric="minisblack"), NotAVolumeError)
-    assert (error.shape, "uint16" in error.expected) == (GREY.shape, True)
-
-
-@pytest.mark.parametrize("single", [by_tifffile(GREY[0]), by_tifffile(GREY[0], imagej=True), by_pillow(count=1)])
-def test_one_page_is_no_volume(single):
-    error = refusal(single, NotAVolumeError)
-    assert (error.found, error.shape) == ("one page", (1, 37, 41))
-    assert "folder of two or more" in error.advice
-    assert inspect(single, "a", single=True).shape == (1, 37, 41)
-
-
-def test_ome_planes_out_of_order():
-    data = by_tifffile(ome=True, compression="zlib", metadata={"axes": "ZYX"})
-    old = b'<TiffData IFD="0" PlaneCount="12"/>'
-    assert old in data
-    for plane in (0, 5):
-        new = (b'<TiffData FirstZ="%d" IFD="0"' % plane).ljust(len(old) - 2) + b"/>"
-        moved = data.replace(old, new)
-        if plane == 0:
-            assert inspect(moved, "a").shape == GREY.shape
-        else:
-            assert "order" in refusal(moved, NotAVolumeError).what
-
-
-@pytest.mark.parametrize("swap", [(b"<Pixels", b"<Pixel "), (b"<OME ", b"<OME<"), (b"<Image ", b"<!ENTITY ")])
-def test_an_ome_description_that_is_damaged_or_hostile(swap):
-    refusal(by_tifffile(ome=True).replace(*swap, 1), InputError)
-
-
-def test_two_stacks_in_one_file():
-    file = io.BytesIO()
-    with tifffile.TiffWriter(file) as writer:
-        for _ in range(2):
-            writer.write(GREY, photometric="minisblack", compression="lzw")
-    assert "several volumes" in refusal(file.getvalue(), NotAVolumeError).what
-
-
-def test_jpeg_and_lzma_are_named():
-    error = refusal(by_tifffile(compression="lzma"), DamagedInputError)
-    assert ("LZW" in error.expected, error.found) == (True, "code 34925")
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_values_that_are_not_finite(tmp_path, bad, dtype):
-    array = GREY.astype(dtype)
-    array[7, 3, 4] = array[9, 0, 0] = bad
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, array)
-    with pytest.raises(DamagedInputError, match="not finite") as caught:
-        load(Source("a", path, (path,)), LoadSettings())
-    assert (caught.value.page, caught.value.shape) == (7, GREY.shape)
-
-
-# Sources ------------------------------------------------------------------------------------------------------------
-
-
-def slices(folder, change):
-    files = [folder / f"{k}.tif" for k in range(4)]
-    for k, path in enumerate(files):
-        path.write_bytes(by_tifffile(GREY[k]))
-    change(files[2])
-    return Source("s", folder, tuple(files))
-
-
-@pytest.mark.parametrize(
-    ("kind", "change"),
-    [
-        (DamagedInputError, lambda path: path.write_bytes(path.read_bytes()[:500])),
-        (DamagedInputError, lambda path: path.unlink()),
-        (NotAVolumeError, lambda path: path.write_bytes(by_tifffile(GREY[0, :30]))),
-        (NotAVolumeError, lambda path: path.write_bytes(by_tifffile(GREY[0].astype(np.uint16)))),
-        (NotAVolumeError, lambda path: path.write_bytes(by_tifffile())),
-    ],
-    ids=["cut", "gone", "smaller", "wider type", "a stack"],
-)
-def test_a_bad_slice_is_named(tmp_path, kind, change):
-    with pytest.raises(kind, match=re.escape(str(tmp_path / "2.tif"))):
-        load(slices(tmp_path, change), LoadSettings())
-
-
-def test_a_missing_file_is_an_input_error(tmp_path):
-    source = Source("a", tmp_path / "a.tif", (tmp_path / "a.tif",))
-    for action in (lambda: load(source, LoadSettings()), lambda: read_shape(source)):
-        with pytest.raises(DamagedInputError, match="cannot be read"):
-            action()
-    assert dict(expected_shapes([source])) == {"a": None}
-
-
-def test_without_imagecodecs_zstd_is_an_error_that_says_so(monkeypatch):
-    data = by_tifffile(compression="zstd")
-    monkeypatch.setitem(sys.modules, "imagecodecs", None)
-    error = refusal(data, InputError)
-    assert (error.expected, error.shape, "LZW" in error.advice) == ("imagecodecs", GREY.shape, True)
 
 
 # Anything else ------------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ import pytest
 from gpu_nx47 import journal
 from gpu_nx47.errors import OutputError
 from gpu_nx47.events import Event
-from gpu_nx47.journal import Dispatcher, Record, Roadmap
+from gpu_nx47.journal import Dispatcher, Record
 from gpu_nx47.journal.dispatch import read_clock
 from gpu_nx47.journal.files import LineFile, ListFile
-from gpu_nx47.journal.roadmap import FILE_STEPS, STEPS
+from gpu_nx47.journal.roadmap import STEPS
 
 
 class Memory:
@@ -373,36 +373,3 @@ def test_a_closed_file_takes_no_more(tmp_path):
     lines.close()
     with pytest.raises(OSError, match="closed"):
         lines.append(b"x")
-
-
-def test_the_roadmap_never_falls_and_is_written_a_few_times_a_second(tmp_path, monkeypatch):
-    from gpu_nx47.journal import roadmap as module
-
-    written = []
-    monkeypatch.setattr(module, "write_json_atomically", lambda path, value: written.append(value))
-    clock = Hand()
-    roadmap = Roadmap(tmp_path / "r")
-    dispatcher = Dispatcher([roadmap], clock=clock)
-    dispatcher.emit(Event("DATASET_DISCOVERY", {"file_count": 1}))
-    for stage in ("load", "features", "train", "segment"):
-        for done in range(100):
-            dispatcher.emit(Event("PROGRESS_UPDATE", {"file": "a", "stage": stage, "done": done, "total": 100}))
-            clock.now += 10_000_000
-        clock.now += 400_000_000
-        dispatcher.emit(Event("STEP", {"file": "a", "name": f"{stage}_start"}))  # said late: no step back
-    dispatcher.close()
-    assert 10 <= len(written) <= 25  # in 5.6 s
-    overall = [w["overall_progress_percent"] for w in written]
-    assert overall == sorted(overall)
-    assert overall[0] == 0.0
-    assert overall[-1] < 100.0
-
-
-def test_without_a_submission_the_package_is_not_done(tmp_path):
-    dispatcher = Dispatcher([Roadmap(tmp_path / "r")])
-    dispatcher.emit(Event("DATASET_DISCOVERY", {"file_count": 1}))
-    dispatcher.emit(Event("FILE_FAILED", {"file": "a"}))
-    dispatcher.emit(Event("EXEC_COMPLETE", {"submission": None, "exit_code": 4}))
-    dispatcher.close()
-    steps = {s["name"]: s["done"] for s in read(tmp_path, "r")["roadmap"]}
-    assert steps == {**dict.fromkeys(("discovery", *FILE_STEPS), True), "package": False}
