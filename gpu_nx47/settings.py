@@ -110,7 +110,7 @@ class SegmentSettings:
     weak: float | None = None
     """Probability a voxel needs to be carried by an anchor; None: measured."""
     ratio: float | None = None
-    """Target share of active voxels; None: measured against the null."""
+    """Target share of active voxels; None: the mean probability, what the neuron itself expects."""
     dust: int = 100
     """Components of fewer voxels are removed."""
     closing: tuple[int, int, int] = (0, 0, 0)

@@ -1,6 +1,8 @@
 """The run as a user sees it: files in, a valid zip and a whole record out, whatever one file is like."""
 
+import io
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -60,8 +62,11 @@ def test_one_damaged_file_costs_only_itself(finished):
 
 def test_constant_and_empty_volumes_get_an_empty_mask_of_their_shape(finished):
     _, output, result = finished
-    report = check_submission(result.submission, {"300": (5, 40, 41), "400": (6, 9, 10)})
-    assert not [p for p in report.problems if "300" in p and "shape" in p]
+    with zipfile.ZipFile(result.submission) as archive:
+        masks = {n: tifffile.imread(io.BytesIO(archive.read(f"{n}.tif"))) for n in ("300", "400")}
+    assert (masks["300"].shape, masks["400"].shape) == ((5, 40, 41), (6, 9, 10))
+    assert not masks["300"].any()
+    assert not masks["400"].any()
     codes = {(a["file"], a["code"]) for a in events(output, "ALERT")}
     assert {("300", "CONSTANT_VOLUME"), ("400", "CONSTANT_VOLUME")} <= codes
     flat = [f for f in result.files if f["file"] in {"300", "400"}]
@@ -75,11 +80,10 @@ def test_global_stats_are_the_sums_of_the_files(finished):
     assert len(per_file) == 4
     for key in metrics.SUMMED:
         known = [m[key] for m in per_file if m[key] is not None]
-        assert stats[key] == (sum(known) if known else stats[key]), key
+        assert stats[key] == (sum(known) if known else None), key
     assert stats["files_failed"] == 1
     assert stats["active_ratio_final"] == pytest.approx(stats["pixels_active_final"] / stats["valid_voxels"])
     assert stats["calc_per_sec_global"] == pytest.approx(stats["calc_ops"] / stats["elapsed_total_s"])
-    assert stats == json.loads(json.dumps(stats))
     assert result.stats["calc_ops"] == stats["calc_ops"]
 
 
