@@ -55,9 +55,11 @@ class Dispatcher:
         Told in this order.
     clock : Clock, optional
         Where the stamps come from.
+    first : int, optional
+        Number of the first event: of those before, another process told.
     """
 
-    def __init__(self, observers: Sequence[Observer], clock: Clock = read_clock) -> None:
+    def __init__(self, observers: Sequence[Observer], clock: Clock = read_clock, first: int = 0) -> None:
         self._observers = tuple(observers)
         self._clock = clock
         # Re-entrant, with a queue: an observer that emits in the middle of a fan-out must neither hang nor overtake.
@@ -65,7 +67,7 @@ class Dispatcher:
         self._waiting: deque[Event] = deque()
         self._draining = False
         self._closed = False
-        self._seq = 0
+        self._seq = first
         self._odd_seen: set[tuple[str, str]] = set()
 
     def emit(self, event: Event) -> None:

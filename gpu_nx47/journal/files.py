@@ -30,12 +30,12 @@ def write_json_atomically(path: Path, value: Any) -> None:
 
 
 class LineFile:
-    """A file begun anew that grows by whole lines, each visible at once."""
+    """A file that grows by whole lines, each visible at once; begun anew, or behind the first `size` bytes it has."""
 
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | _BINARY
+    def __init__(self, path: Path, size: int = 0) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | (0 if size else os.O_TRUNC)
         self._handle: int | None = os.open(path, flags, 0o644)
-        self._size = 0
+        self._size = size
 
     def append(self, line: bytes) -> None:
         """Write `line` and a newline with one system call; what cannot be written whole is taken back."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpu_nx47.journal.dispatch import Stamped
+    from gpu_nx47.journal.recovery import Earlier
 
 RECORD_NAME: Final = "v122_ultra_authentic_360_merkle.jsonl"
 FIRST_PREV: Final = "0" * 64
@@ -35,12 +36,12 @@ class Record:
     Notes
     -----
     Fields: seq, ts_ns, mono_ns, event, data, prev; `prev` is the SHA-256, in hex, of the raw bytes of the line before,
-    without its newline.
+    without its newline. With `earlier` the lines go on behind those of an unfinished run.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = LineFile(path)
-        self._prev = FIRST_PREV
+    def __init__(self, path: Path, earlier: Earlier | None = None) -> None:
+        self._file = LineFile(path, 0 if earlier is None else earlier.size)
+        self._prev = FIRST_PREV if earlier is None else earlier.prev
 
     def __call__(self, stamped: Stamped) -> None:
         """Append one line."""
