@@ -6,6 +6,7 @@ Later layers win: defaults < preset < TOML file < environment < --set < options 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
@@ -43,6 +44,9 @@ WITHOUT_EFFECT: Final = {
 }
 """V122's variables that mean nothing here, and why."""
 
+_UNITS_S: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "min": 60.0, "s": 1.0}
+_DURATION: Final = re.compile(r"(?:(\d+(?:\.\d+)?)\s*(d|h|min|m|s)\s*)+", re.ASCII)
+
 _OLD_NAMES: Final = {
     "top_k_features": "features.top_k", "train_max_samples": "neuron.samples", "l1_candidates": "neuron.l1",
     "l2_candidates": "neuron.l2", "max_iter": "neuron.steps", "lr": "neuron.rate", "strong_th": "segment.strong",
@@ -64,7 +68,7 @@ def from_mapping(values: Mapping[str, Any]) -> Settings:
     SettingsError
         A key is unknown, or a value out of its range.
     """
-    flat = _flatten(values)
+    flat = flatten(values)
     preset = PRESET_VALUES.get(flat.get("preset", "default"), {})  # an unknown name is refused by Settings itself
     return _build({**preset, **flat}, {})
 
@@ -101,7 +105,7 @@ def resolve(
     """
     variables, notes = _environment(environ)
     layers: list[tuple[str, dict[str, Any]]] = [
-        (f"file {config}", _flatten(_read_toml(config)) if config is not None else {}),
+        (f"file {config}", flatten(_read_toml(config)) if config is not None else {}),
         ("environment", variables),
         ("--set", dict(map(_parse_override, overrides))),
         ("command line", {key: parse_value(value) for key, value in cli.items() if value is not None}),
@@ -149,6 +153,14 @@ def parse_value(text: Any) -> Any:
         return text
 
 
+def parse_duration(value: Any) -> Any:
+    """Return the seconds that a text like `8h30m`, `90 s` or `1.5h` stands for; anything else as it is."""
+    if not isinstance(value, str) or not _DURATION.fullmatch(value.strip()):
+        return value
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)", value)
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
 def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, value = override.partition("=")
     if not equals:
@@ -191,11 +203,12 @@ def _switch(text: str) -> bool | str:
     )
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one mapping from key, `section.field`, to value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        flat.update(_flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value})
+        flat.update(flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value})
     return flat
 
 
@@ -217,6 +230,8 @@ def _build(flat: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     sections: dict[str, dict[str, Any]] = {}
     top: dict[str, Any] = {}
     for key, value in flat.items():
+        if key == "time_budget":
+            value = parse_duration(value)
         section, dot, name = key.rpartition(".")
         (sections.setdefault(section, {}) if dot else top)[name] = _fit(value, known[key])
     kinds = get_type_hints(Settings)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpu_nx47 import stats, tables
+from gpu_nx47.atomic import whole_file
+from gpu_nx47.engine import slabs
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -197,7 +200,10 @@ def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
     mad = Histogram(_fold(counts, distance)).quantile(0.5)
     reach = ROBUST_Z * MAD_TO_DEVIATION * max(1, mad)
     low, high = median - reach, median + reach
-    mask = (bend < low) | (bend > high)
+    mask = np.empty(bend.shape, np.bool_)
+    for rows in slabs(bend.shape):
+        mask[rows] = (bend[rows] < low) | (bend[rows] > high)
+    del bend, codes  # labels take twice their room
     _, clusters = engine.backend.label(engine.backend.to_device(mask), connectivity=26)
     return Anomalies(int(np.count_nonzero(mask)), int(clusters), low, high)
 
@@ -237,11 +243,44 @@ class References:
         """Count the anchored voxels unknown to the volumes before, or say why not; then add this volume to them."""
         key = frozenset(names)
         before = self._counts.get(key)
-        counts = np.bincount(cells.reshape(-1), minlength=65_536)
+        counts = _tally(cells)
         self._counts[key] = counts if before is None else counts + before
         if before is None:
             return None, "no reference: no volume before this one selected the same features"
-        return unknown_voxels(np.bincount(cells[anchored], minlength=65_536), before), None
+        return unknown_voxels(_tally(cells, anchored), before), None
+
+    def save(self, path: Path) -> None:
+        """Write what was gathered, as a NumPy archive, whole or not at all; OutputError where that fails."""
+        parts = {f"counts/{_word(key)}": counts for key, counts in self._counts.items()}
+        for key, found in self._tables.items():
+            parts.update({f"table/{_word(key)}/{name}": table for name, table in found.items()})
+        with whole_file(path) as file:
+            np.savez_compressed(file, allow_pickle=False, **parts)
+
+    def load(self, path: Path) -> None:
+        """Take over what another run had gathered, in place of what is here."""
+        self._tables, self._counts = {}, {}
+        with np.load(path, allow_pickle=False) as parts:
+            for part in parts.files:
+                kind, word, *name = part.split("/")
+                key = frozenset(word.split("+"))
+                if kind == "counts":
+                    self._counts[key] = parts[part]
+                else:
+                    self._tables.setdefault(key, {})[name[0]] = parts[part]
+
+
+def _word(names: frozenset[str]) -> str:
+    return "+".join(sorted(names))
+
+
+def _tally(cells: NDArray[np.uint16], mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Count the voxels of each joint cell, of all voxels or of a mask's; np.bincount would make int64 of them all."""
+    counts = np.zeros(65_536, np.int64)
+    for part in slabs(cells.shape):
+        inside = cells[part].reshape(-1) if mask is None else cells[part][mask[part]]
+        counts += np.bincount(inside, minlength=65_536)
+    return counts
 
 
 def cell_tables(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.uint16]]:
@@ -277,3 +316,39 @@ def border_share(mask: NDArray[np.bool_], depth: int) -> tuple[float, float]:
 def ratio(part: int, whole: int) -> float:
     """Return part / whole; 0 of nothing is 0."""
     return part / whole if whole else 0.0
+
+
+def anchor_calibration(
+    anchored: NDArray[np.bool_],
+    calibrated: NDArray[np.bool_],
+    final: NDArray[np.bool_],
+    clean: Callable[[NDArray[np.bool_]], NDArray[np.bool_]],
+) -> dict[str, Any]:
+    """Return how far the anchors and the calibration agree, and what each of them gives to the final mask.
+
+    Parameters
+    ----------
+    anchored, calibrated, final : numpy.ndarray of bool, shape (z, y, x)
+    clean : callable
+        The cleaning that made `final` of their union.
+
+    Returns
+    -------
+    dict
+        Voxels: `both`, `either`, `final`, of the final mask `final_anchored` and `final_calibrated`, and what it would
+        be of one mask alone: `final_without_anchor`, `final_without_calibration`. Ratios of them: `jaccard`,
+        `share_anchored`, `share_calibrated`.
+    """
+    counted: Counter[str] = Counter(both=0, either=0, final=0, final_anchored=0, final_calibrated=0)
+    for part in slabs(final.shape):
+        a, c, f = anchored[part], calibrated[part], final[part]
+        masks = {"both": a & c, "either": a | c, "final": f, "final_anchored": f & a, "final_calibrated": f & c}
+        counted.update({name: int(np.count_nonzero(mask)) for name, mask in masks.items()})
+    return {
+        **counted,
+        "final_without_anchor": int(np.count_nonzero(clean(calibrated))),
+        "final_without_calibration": int(np.count_nonzero(clean(anchored))),
+        "jaccard": counted["both"] / counted["either"] if counted["either"] else 1.0,
+        "share_anchored": ratio(counted["final_anchored"], counted["final"]),
+        "share_calibrated": ratio(counted["final_calibrated"], counted["final"]),
+    }

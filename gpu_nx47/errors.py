@@ -9,6 +9,7 @@
     ├── InputError                 one input cannot be used; the run goes on without it
     │   ├── DamagedInputError      cut short, inconsistent, or unreadable
     │   └── NotAVolumeError        readable, but not a 3-D grey stack
+    ├── TimeSpentError             the time budget is spent; the run packs what it has
     └── OutputError                a result cannot be written, or is not valid
 
 A message says what, where, expected, got, what to do; `InputError` carries the parts as fields too, for FILE_FAILED.
@@ -110,6 +111,10 @@ class OutputError(Nx47Error):
         """Return the error of a file that the system would not let us write, with what to do about it."""
         advice = _ADVICE.get(error.errno or 0, advice)
         return cls(f"{path}: cannot be written: {error.strerror or error}. {advice}")
+
+
+class TimeSpentError(Nx47Error):
+    """The time budget is spent: what is not done now is not done."""
 
 
 class Terminated(KeyboardInterrupt):

@@ -55,12 +55,12 @@ def load(
     NotAVolumeError
         Not a 3-D grey stack of uint8, uint16 or float.
     """
-    digest = hashlib.sha256()
+    seen = hashlib.sha256()
     if _is_sliced(source):
-        stored, size, count = _load_slices(source, settings, digest, limit_bytes)
+        stored, size, count = _load_slices(source, settings, seen, limit_bytes)
     else:
         data = _read(source.path)
-        digest.update(data)
+        seen.update(data)
         info = inspect(data, str(source.path), limit_bytes=limit_bytes)
         stored, size, count = _decode(data, info, settings, limit_bytes, threads), info.voxel_size_um, len(data)
         del data
@@ -77,9 +77,17 @@ def load(
         original_dtype=stored.dtype.name,
         window=window,
         voxel_size_um=size,
-        sha256=digest.hexdigest(),
+        sha256=seen.hexdigest(),
         bytes_read=count,
     )
+
+
+def digest(source: Source) -> str:
+    """Return the SHA-256, in hex, of a source's bytes: what `load` gives with the volume. Raises as `load` does."""
+    found = hashlib.sha256()
+    for path in source.files:
+        found.update(_read(path))
+    return found.hexdigest()
 
 
 def read_shape(source: Source) -> Shape:
@@ -134,16 +142,14 @@ def _decode(
     return decode(data, info, threads=number)
 
 
-def _load_slices(
-    source: Source, settings: LoadSettings, digest: Any, limit_bytes: int
-) -> tuple[NDArray[Any], Any, int]:
-    """Return the voxels, the voxel size and the bytes read of a folder of slices; `digest` takes the bytes in order."""
+def _load_slices(source: Source, settings: LoadSettings, seen: Any, limit_bytes: int) -> tuple[NDArray[Any], Any, int]:
+    """Return the voxels, the voxel size and the bytes read of a folder of slices; `seen` takes the bytes in order."""
     stored: NDArray[Any] | None = None
     first: StackInfo | None = None
     count = 0
     for z, path in enumerate(source.files):
         data = _read(path)
-        digest.update(data)
+        seen.update(data)
         count += len(data)
         room = limit_bytes // len(source.files)
         info = inspect(data, str(path), single=True, limit_bytes=room)

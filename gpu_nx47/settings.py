@@ -34,6 +34,7 @@ SIGMA_RANGE: Final = (0.5, 8.0)
 
 PRESETS: Final = ("default", "v121")
 BACKENDS: Final = ("auto", "gpu", "cpu", "law")
+RECORDS: Final = ("light", "standard", "forensic")
 SAVABLE: Final = ("probability", "normals", "features")
 
 
@@ -171,6 +172,12 @@ class Settings:
     """Overlay pictures written for each volume."""
     ultra_console_log: bool = False
     """Every event on the console, as V122 did."""
+    record: str = "standard"
+    """How much of each array the record holds: light, standard, forensic (journal/trace.py). Changes no bit."""
+    identity_key: str = ""
+    """PEM file of an Ed25519 key that signs the record beside the run's own; empty: none."""
+    time_budget: float | None = None
+    """Seconds after which the submission is to be there; None: as long as it takes. Texts like 8h30m are understood."""
     features: FeatureSettings = field(default_factory=FeatureSettings)
     neuron: NeuronSettings = field(default_factory=NeuronSettings)
     segment: SegmentSettings = field(default_factory=SegmentSettings)
@@ -189,9 +196,19 @@ class Settings:
         _integer("golden_points", self.golden_points, 0, 2**40)
         _integer("overlays", self.overlays, 0, 2**16)
         _require(isinstance(self.ultra_console_log, bool), "ultra_console_log", "true or false", self.ultra_console_log)
+        _choice("record", self.record, RECORDS)
+        _require(isinstance(self.identity_key, str), "identity_key", "the path of a PEM file", self.identity_key)
+        budget = self.time_budget
+        holds = budget is None or (isinstance(budget, float) and 0 < budget <= 1e9)
+        _require(holds, "time_budget", "seconds above 0, or a time such as 8h30m", budget)
         for key, kind in _SECTIONS.items():
             _require(isinstance(getattr(self, key), kind), key, f"a table of {key} settings", getattr(self, key))
 
+
+CHANGE_NO_MASK: Final = frozenset({
+    "backend", "tile", "threads", "time_budget", "ultra_console_log", "record", "identity_key", "load.untrusted",
+})  # fmt: skip
+"""Keys in which a run may differ from the unfinished one that it goes on with."""
 
 _SECTIONS: Final = {
     "features": FeatureSettings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import struct
@@ -11,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -54,40 +54,39 @@ def encode_mask(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
 class SubmissionWriter:
     """Takes masks one by one and packs them at the end.
 
-    Each mask waits as a whole file in a hidden folder beside the target, so memory holds one at a time. The target
-    changes only in `close`; leaving the `with` block without it leaves the target as it was. Either way the folder is
-    removed.
+    Each mask waits as a whole file in a hidden folder beside the target, so memory holds one at a time, and a run that
+    is cut short finds them again. The target changes only in `close`, and the folder goes in `discard`.
 
     Parameters
     ----------
     path : Path
         The zip to write; its folder is made if it is not there.
+    fresh : bool
+        Masks that an earlier run left waiting are removed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fresh: bool = True) -> None:
         self.path = Path(path)
-        self._waiting = self.path.with_name(f".{self.path.name}.masks")
+        self.waiting = waiting_folder(self.path)
         self._ids: set[str] = set()
-
-    def __enter__(self) -> Self:
-        self._remove()  # masks of a killed run
+        if fresh:
+            self._remove()
         try:
-            self._waiting.mkdir(parents=True)
+            self.waiting.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            advice = "Give another folder with --output."
-            raise OutputError(f"{self._waiting}: cannot be made: {error.strerror}. {advice}") from error
-        return self
+            raise OutputError.of(self.waiting, error, "Give another folder with --output.") from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._remove()
-
-    def add(self, name: str, mask: NDArray[np.bool_] | NDArray[np.uint8]) -> None:
-        """Take the mask (z, y, x) of the volume `name`; a second one of the same name replaces the first."""
+    def add(self, name: str, mask: NDArray[np.bool_] | NDArray[np.uint8]) -> str:
+        """Take the mask (z, y, x) of a volume, in place of one of the same name; return the SHA-256 of its file."""
         if not name or name.startswith(".") or any(c in "/\\:\0" or ord(c) < 32 for c in name):
             raise OutputError(f"{name!r} cannot name a member of the zip; expected a plain file name")
-        write_whole(self._waiting / f"{name}.tif", encode_mask(mask))
+        data = encode_mask(mask)
+        write_whole(self.waiting / f"{name}.tif", data)
+        self._ids.add(name)
+        return hashlib.sha256(data).hexdigest()
+
+    def keep(self, name: str) -> None:
+        """Take the mask that an earlier run left waiting."""
         self._ids.add(name)
 
     def close(self) -> Path:
@@ -99,12 +98,20 @@ class SubmissionWriter:
                 # Both depend on the system otherwise: 3 is Unix, and the mode a plain readable file.
                 info.create_system, info.external_attr = 3, 0o100644 << 16
                 info.compress_type = zipfile.ZIP_STORED
-                archive.writestr(info, (self._waiting / member).read_bytes())
-        self._remove()
+                archive.writestr(info, (self.waiting / member).read_bytes())
         return self.path
 
+    def discard(self) -> None:
+        """Remove the masks that wait: the zip holds them."""
+        self._remove()
+
     def _remove(self) -> None:
-        shutil.rmtree(self._waiting, ignore_errors=True)
+        shutil.rmtree(self.waiting, ignore_errors=True)
+
+
+def waiting_folder(path: Path) -> Path:
+    """Return the folder in which the masks of a zip wait."""
+    return path.with_name(f".{path.name}.masks")
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,14 @@ def check_submission(zip_path: Path, images: Mapping[str, Shape | None] | Path) 
     except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
         problems.append(f"{zip_path} cannot be read as a zip: {error}")
     return CheckReport(not problems, tuple(problems), members, voxels, foreground)
+
+
+def check_file(path: Path, shape: Shape) -> tuple[str, ...]:
+    """Re-read one mask that waits, as `check_submission` does in the zip; return its problems."""
+    problems: list[str] = []
+    with _any_size():
+        _read_pages(path.read_bytes(), path.name, shape, problems)
+    return tuple(problems)
 
 
 def _shapes(folder: Path, problems: list[str]) -> dict[str, Shape | None]:

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gpu_nx47.cli import kaggle as kaggle_room
+from gpu_nx47.cli import log as log_room
+from gpu_nx47.cli import reports as reports_room
+from gpu_nx47.cli import score as score_room
 from gpu_nx47.cli.exits import ALL_DONE, NO_ZIP, errors_become_exit_codes, leave, say_error
 from gpu_nx47.errors import UsageError
 
@@ -22,8 +26,8 @@ PHANTOM_FOLDER: Final = "phantom"
 SMALLEST_PHANTOM: Final = 32
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 all done; 1 a bug of nx47; 2 the request cannot be understood; 3 some files failed, the zip is "
-    "valid; 4 no zip; 130 interrupted, 143 terminated."
+    "Exit codes: 0 all done; 1 a bug of nx47; 2 the request cannot be understood; 3 some files failed or lacked the "
+    "time, the zip is valid; 4 no zip; 130 interrupted, 143 terminated."
 )
 
 _PLAIN: Final[dict[str, Any]] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
@@ -32,6 +36,7 @@ app = typer.Typer(
 )
 submission_app = typer.Typer(help="Work on a submission.zip.", no_args_is_help=True, **_PLAIN)
 app.add_typer(submission_app, name="submission")
+app.add_typer(log_room.app, name="log")
 
 
 def _show_version(wanted: bool) -> None:
@@ -77,6 +82,19 @@ def run(
     untrusted: Annotated[
         bool, typer.Option("--untrusted", help="Decode in a process with limits of memory and time; same bits.")
     ] = False,
+    record: Annotated[
+        str | None, typer.Option(metavar="light|standard|forensic", help="How much of each array is recorded.")
+    ] = None,
+    identity_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An Ed25519 key (PEM) that signs the record too.")
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(metavar="8h30m", help="A cheap mask for every file first, the full ones until time is up."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew where OUT holds an unfinished run; else it goes on.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show errors only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Show each event as a line of JSON, nothing else.")] = False,
 ) -> None:
@@ -86,14 +104,18 @@ def run(
 
         root_variable, output_variable = environment_paths(os.environ)
         wanted = [*(overrides or []), *(["load.untrusted=true"] if untrusted else [])]
-        settings, notes = resolve(config, wanted, os.environ, backend=backend, tile=tile, threads=threads, save=save)
+        wanted += [] if identity_key is None else [f"identity_key='{identity_key}'"]
+        given = {"backend": backend, "tile": tile, "threads": threads, "save": save, "time_budget": time_budget}
+        given["record"] = record
+        settings, notes = resolve(config, wanted, os.environ, **given)
         where = root or root_variable
         if where is None and not on_kaggle():
             raise UsageError("ROOT is missing: expected a competition root, a folder of TIFFs, or one TIFF")
         if not quiet:
             for note in notes:
                 print(note, file=sys.stderr)
-        _run(where, output or output_variable or default_output(), settings, quiet=quiet, as_json=as_json)
+        folder = output or output_variable or default_output()
+        _run(where, folder, settings, fresh=fresh, quiet=quiet, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -114,7 +136,7 @@ def demo(
         _check_size(size)
         with run_lock(folder):  # let go before the run takes it: it is the run that must not meet another
             _write_phantoms(write_phantom_root, root, size, [seed], [])
-        _run(root, folder, settings, quiet=False, as_json=False)
+        _run(root, folder, settings, fresh=True, quiet=False, as_json=False)
 
 
 @app.command()
@@ -145,6 +167,11 @@ def doctor(
         checks = examine(output or default_output())
         typer.echo(report(checks))
         leave(NO_ZIP if any(check.verdict == "no" for check in checks) else ALL_DONE)
+
+
+app.command()(kaggle_room.kaggle)
+reports_room.register(app)
+app.command(epilog=score_room.EXIT_CODES)(score_room.score)
 
 
 @submission_app.command("check")
@@ -180,12 +207,12 @@ def default_output() -> Path:
     return KAGGLE_OUTPUT if on_kaggle() else DEFAULT_OUTPUT
 
 
-def _run(root: Path | None, output: Path, settings: Settings, *, quiet: bool, as_json: bool) -> None:
+def _run(root: Path | None, output: Path, settings: Settings, *, fresh: bool, quiet: bool, as_json: bool) -> None:
     from gpu_nx47 import pipeline
 
     console = _console(settings, quiet=quiet, as_json=as_json)
     try:
-        result = pipeline.run(root, output, settings, console)
+        result = pipeline.run(root, output, settings, console, fresh=fresh)
     finally:
         console.close()
     if result.submission is None:

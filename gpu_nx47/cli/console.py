@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FIRST_INTERVAL_S: Final = 10.0
 INTERVAL_GROWTH: Final = 0.1
 """Plain progress lines come every 10 s at first, later each time the run is a tenth older: 60 lines in 9 hours."""
+UNSIGNED: Final = "The record is not signed: the package cryptography is missing. pip install cryptography"
+KEEP: Final = "The record's last checkpoint. Kept elsewhere, it shows any later change (nx47 log verify --checkpoint):"
 MOST_ALERTS: Final = 20
 """Alerts shown for one file."""
 
@@ -89,6 +91,7 @@ class Console:
         self._progress = Progress()
         self._bar = None if every_event or not errors.isatty() else _bar(errors)
         self._stats: dict[str, Any] | None = None
+        self._note: str | None = None
         self._start_ns: int | None = None
         self._next_ns = 0
         self._index = 0
@@ -119,11 +122,19 @@ class Console:
                 self._say(line)
         self._show_progress(stamped.mono_ns)
 
+    def checkpoint(self, note: str) -> None:
+        """Keep the newest signed checkpoint of the record, to be shown at the end."""
+        self._note = note
+
     def close(self) -> None:
-        """Take the progress bar away and show the block."""
+        """Take the progress bar away and show the last checkpoint and the block."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        note, self._note = self._note, None
+        if note is not None:
+            self._lines.write(KEEP)
+            self._lines.write(note)
         stats, self._stats = self._stats, None
         if stats is not None:
             for line in stats_block(stats):
@@ -133,7 +144,8 @@ class Console:
         match name:
             case "BOOT":
                 backend, reason = data.get("backend", "?"), data.get("backend_reason") or data.get("reason", "")
-                return [f"nx47 {data.get('version', '?')} on {backend}: {reason}"]
+                unsigned = [] if data.get("public_key", "") is not None else [UNSIGNED]
+                return [f"nx47 {data.get('version', '?')} on {backend}: {reason}", *unsigned]
             case "DATASET_DISCOVERY":
                 kinds = ", ".join(f"{n} {suffix}" for suffix, n in (data.get("suffix_stats") or {}).items())
                 count, assets = data.get("file_count"), number(data.get("total_assets"))
@@ -151,7 +163,9 @@ class Console:
             case "GPU_FALLBACK_DETECTED":
                 return [f"GPU FALLBACK: {data.get('reason') or data.get('sentence', 'the GPU was left')}"]
             case "RECOVERED":
-                return [f"Went on with an earlier record of {number(data.get('size'))} lines."]
+                kept = data.get("files_kept") or {}
+                full = sum(state == "full" for state in kept.values())
+                return [f"Goes on with an unfinished run of {number(data.get('size'))} events; volumes done: {full}."]
             case "SUPERVISED_TRAIN":
                 return [f"Trained on {number(data.get('volumes'))} labelled volumes."]
             case "SUBMISSION_VALIDATED":

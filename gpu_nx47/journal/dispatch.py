@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,9 +57,18 @@ class Dispatcher:
         Where the stamps come from.
     first : int, optional
         Number of the first event: of those before, another process told.
+    keys : mapping, optional
+        Kept as `keys`, for BOOT: who signs the record.
     """
 
-    def __init__(self, observers: Sequence[Observer], clock: Clock = read_clock, first: int = 0) -> None:
+    def __init__(
+        self,
+        observers: Sequence[Observer],
+        clock: Clock = read_clock,
+        first: int = 0,
+        keys: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self.keys = dict(keys or {})
         self._observers = tuple(observers)
         self._clock = clock
         # Re-entrant, with a queue: an observer that emits in the middle of a fan-out must neither hang nor overtake.
@@ -76,7 +85,7 @@ class Dispatcher:
         Raises
         ------
         OutputError
-            An observer failed; the others have seen the event.
+            An observer failed; the others have seen the event. If it was the first, the record, nobody has.
         TypeError
             The event holds what JSON cannot say; nobody has seen it.
         """
@@ -122,12 +131,14 @@ class Dispatcher:
     def _fan_out(self, event: Event, failures: list[tuple[Observer, Exception]]) -> None:
         ts_ns, mono_ns = self._clock()
         stamped = Stamped(self._seq, ts_ns, mono_ns, event)
-        self._seq += 1
         for observer in self._observers:
             try:
                 observer(stamped)
             except Exception as error:  # noqa: BLE001 - the others must still see the event; raised by emit
                 failures.append((observer, error))
+                if observer is self._observers[0]:
+                    return  # what the record does not hold has not happened: its number is given again
+        self._seq += 1
 
     def _warn_of(self, odd: list[str], event: Event) -> None:
         """Queue one alert for the places of this kind of event that held NaN or infinity for the first time."""

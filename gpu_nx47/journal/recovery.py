@@ -93,7 +93,8 @@ def _checked(line: bytes, seq: int, prev: str, path: Path) -> Stamped:
         found = "a line that follows from another"
     except (ValueError, KeyError, TypeError) as error:
         found = f"{type(error).__name__}: {error}"
-    raise OutputError(f"{path}, line {seq + 1}: expected the line that follows from those before, found {found}. {ADVICE}")
+    where = f"{path}, line {seq + 1}"
+    raise OutputError(f"{where}: expected the line that follows from those before, found {found}. {ADVICE}")
 
 
 def _stamped(fields: dict[str, Any], seq: int) -> Stamped:

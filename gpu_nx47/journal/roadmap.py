@@ -70,6 +70,8 @@ class Progress:
             case "DATASET_DISCOVERY":
                 self.files_total = int(data.get("file_count") or 0)
                 self._share["discovery"] = 1.0
+            case "RECOVERED":
+                self.files_done = sum(state == "full" for state in (data.get("files_kept") or {}).values())
             case "FILE_START":
                 self.files_total = max(self.files_total, int(data.get("total") or 0))
                 self._begin_file(data.get("file"))
@@ -134,6 +136,17 @@ class Progress:
             self._share["package"] = 1.0
 
 
+def report(progress: Progress, generated_ns: int) -> dict[str, Any]:
+    """Return V122's roadmap: each step with its percent, and their mean."""
+    percents = {step: round(progress.percent(step), 2) for step in STEPS}
+    roadmap: list[dict[str, Any]] = [
+        {"name": step, "description": STEPS[step], "progress_percent": percent, "done": percent >= 100.0}
+        for step, percent in percents.items()
+    ]
+    overall = round(progress.overall(), 2)
+    return {"generated_at_ns": generated_ns, "roadmap": roadmap, "overall_progress_percent": overall}
+
+
 class Roadmap:
     """Observer that rewrites the roadmap as the run goes on, a few times a second at most, and at the end."""
 
@@ -161,12 +174,5 @@ class Roadmap:
             self._write()
 
     def _write(self) -> None:
-        percents = {step: round(self._progress.percent(step), 2) for step in STEPS}
-        roadmap: list[dict[str, Any]] = [
-            {"name": step, "description": STEPS[step], "progress_percent": percent, "done": percent >= 100.0}
-            for step, percent in percents.items()
-        ]
-        overall = round(self._progress.overall(), 2)
-        report = {"generated_at_ns": self._generated_ns, "roadmap": roadmap, "overall_progress_percent": overall}
-        write_json_atomically(self._path, report)
+        write_json_atomically(self._path, report(self._progress, self._generated_ns))
         self._stale = False

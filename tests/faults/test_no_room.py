@@ -66,7 +66,6 @@ def check_left(root, out):
             assert json.loads(path.read_bytes()) is not None, path
         elif path.suffix == ".png":
             assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
-    assert not (out / ".submission.zip.masks").exists()
     assert not (out / ".nx47.lock").exists()
     if (out / "submission.zip").exists():
         assert check_submission(out / "submission.zip", root).ok

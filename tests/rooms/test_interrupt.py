@@ -58,7 +58,7 @@ def check_left(out, code):
         assert json.loads((out / f"v122_{view}.json").read_bytes()) is not None
     assert len(json.loads((out / "v122_execution_logs.json").read_bytes())) == len(events)
     hidden = [p.name for p in out.iterdir() if p.name.startswith(".") or p.suffix == ".tmp"]
-    assert hidden == []
+    assert set(hidden) <= {".submission.zip.masks"}  # for a run that goes on
     assert (out / "submission.zip.earlier").read_bytes() == b"of an earlier run"
     path = out / "submission.zip"
     assert path.exists() == (last["data"]["submission"] is not None)

@@ -1,5 +1,6 @@
 """The submission: the zip whole or absent, equal bytes for equal masks, and a check that names each kind of mistake."""
 
+import hashlib
 import io
 import json
 import os
@@ -21,10 +22,13 @@ SHAPES = {name: mask.shape for name, mask in MASKS.items()}
 
 
 def write(path, masks=MASKS):
-    with SubmissionWriter(path) as writer:
+    writer = SubmissionWriter(path)
+    try:
         for name, mask in masks.items():
             writer.add(name, mask)
         return writer.close()
+    finally:
+        writer.discard()
 
 
 # Masks --------------------------------------------------------------------------------------------------------------
@@ -95,16 +99,17 @@ def test_only_the_zip_is_left(tmp_path):
 
 
 def test_a_second_mask_of_a_name_replaces_the_first(tmp_path):
-    with SubmissionWriter(tmp_path / "s.zip") as writer:
-        writer.add("9", ~MASKS["9"])
-        writer.add("9", MASKS["9"])
-        writer.close()
+    writer = SubmissionWriter(tmp_path / "s.zip")
+    writer.add("9", ~MASKS["9"])
+    writer.add("9", MASKS["9"])
+    writer.close()
     assert check_submission(tmp_path / "s.zip", {"9": MASKS["9"].shape}).foreground == MASKS["9"].sum()
 
 
 @pytest.mark.parametrize("name", ["", ".a", "a/b", "..", "a\\b", "a\nb", "c:d"])
 def test_a_name_that_is_no_plain_file_is_refused(tmp_path, name):
-    with SubmissionWriter(tmp_path / "s.zip") as writer, pytest.raises(OutputError, match="plain file name"):
+    writer = SubmissionWriter(tmp_path / "s.zip")
+    with pytest.raises(OutputError, match="plain file name"):
         writer.add(name, MASKS["9"])
 
 
@@ -166,16 +171,22 @@ def test_a_failure_anywhere_leaves_the_old_zip_or_none(tmp_path, monkeypatch, pl
     assert check_submission(path, SHAPES).ok
 
 
-def test_leaving_without_close_writes_nothing(tmp_path):
-    with SubmissionWriter(tmp_path / "s.zip") as writer:
-        writer.add("9", MASKS["9"])
-    assert os.listdir(tmp_path) == []
+def test_masks_wait_for_a_run_that_goes_on(tmp_path):
+    first = SubmissionWriter(tmp_path / "s.zip")
+    digest = first.add("9", MASKS["9"])
+    assert os.listdir(tmp_path) == [first.waiting.name]
+    second = SubmissionWriter(tmp_path / "s.zip", fresh=False)
+    assert hashlib.sha256((second.waiting / "9.tif").read_bytes()).hexdigest() == digest
+    second.keep("9")
+    second.add("10", MASKS["10"])
+    assert check_submission(second.close(), {name: SHAPES[name] for name in ("9", "10")}).ok
+    assert not list(SubmissionWriter(tmp_path / "s.zip").waiting.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match="--output"), SubmissionWriter(tmp_path / "file" / "s.zip"):
-        pass
+    with pytest.raises(OutputError, match="--output"):
+        SubmissionWriter(tmp_path / "file" / "s.zip")
 
 
 def test_a_whole_file_is_replaced_or_untouched(tmp_path):

@@ -1,0 +1,238 @@
+"""One file of a run: load it, solve it, write what comes of it, count, and tell."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47 import alerts, load, metrics, overlay
+from gpu_nx47.alerts import Alert
+from gpu_nx47.errors import InputError
+from gpu_nx47.events import Emit, Event
+from gpu_nx47.quick import quick_mask
+from gpu_nx47.resume import sha256_of
+from gpu_nx47.solve import Solved, Story, solve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.counters import References
+    from gpu_nx47.deadline import Deadline
+    from gpu_nx47.engine import Engine
+    from gpu_nx47.resume import Left
+    from gpu_nx47.settings import Settings
+    from gpu_nx47.submission import SubmissionWriter
+    from gpu_nx47.volume import Source, Volume
+
+OVERLAY_FOLDER: Final = "overlays_v122"
+SAVE_FOLDER: Final = "saved"
+REFERENCE_NAME: Final = "{}.reference.npz"
+Shape = tuple[int, int, int]
+
+
+class FileWork:
+    """Does the files of a run, one after the other, and knows what came of each.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results.
+    settings : Settings
+    engine : Engine
+    emit : Emit
+    writer : SubmissionWriter
+        Takes the masks.
+    deadline : Deadline
+    references : References or None
+        What the discoveries of a volume are compared with; None: nothing, there is one volume.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        settings: Settings,
+        engine: Engine,
+        emit: Emit,
+        writer: SubmissionWriter,
+        deadline: Deadline,
+        references: References | None,
+    ) -> None:
+        self.output = output
+        self.settings = settings
+        self.engine = engine
+        self.emit = emit
+        self.writer = writer
+        self.deadline = deadline
+        self.references = references
+        self.done: list[dict[str, Any]] = []
+        """NX47_METRICS of each volume done in full."""
+        self.shapes: dict[str, Shape] = {}
+        """Of each volume that has a mask."""
+        self.states: dict[str, str] = {}
+        """`full`, `quick`, `empty` (an all-zero mask), or `failed`."""
+        self._voxel_size: tuple[float, float, float] | None = None
+
+    def keep(self, name: str, left: Left) -> None:
+        """Take over what an earlier run did."""
+        if left.shape is None:
+            raise ValueError(f"{name} was kept without a shape")
+        self.writer.keep(name)
+        self.shapes[name], self.states[name] = left.shape, left.state
+        if left.state == "full":
+            self._voxel_size = self._voxel_size or left.voxel_size_um
+            self.done.append(left.metrics)
+            if self.references is not None:
+                self.references.load(self.writer.waiting / REFERENCE_NAME.format(name))
+
+    def quick(self, item: Source) -> None:
+        """Give a file a cheap mask, or record why it can have none."""
+        started = time.monotonic()
+        try:
+            volume = load.load(item, self.settings.load, threads=self.engine.threads)
+        except InputError as error:
+            self.refuse(item, error)
+            return
+        grey = np.ascontiguousarray(volume.grey[volume.box.slices])
+        inner = quick_mask(self.engine, grey) if grey.size and grey.min() < grey.max() else None
+        mask = metrics.full_mask(volume, inner)
+        digest = self.writer.add(item.id, mask)
+        self.shapes[item.id], self.states[item.id] = _shape(volume.grey), "quick"
+        data = {
+            "name": "quick_done",
+            "file": item.id,
+            "sha256": volume.sha256,
+            "shape": list(volume.grey.shape),
+            "active_ratio": int(np.count_nonzero(mask)) / mask.size,
+            "mask_sha256": digest,
+            "elapsed_s": time.monotonic() - started,
+        }
+        self.emit(Event("STEP", data))
+
+    def full(self, item: Source, index: int, total: int) -> None:
+        """Do a file in full; TimeSpentError where the deadline cuts it off (its cheap mask stays)."""
+        started = time.monotonic()
+        story = Story(item.id, self.deadline.watched(self.emit), self.engine, record=self.settings.record)
+        with self.deadline.binding():
+            try:
+                with story.stage("load", "load_start"):
+                    volume = load.load(item, self.settings.load, threads=self.engine.threads)
+            except InputError as error:
+                self.refuse(item, error)
+                return
+            self._opened(volume, index, total)
+            solved = self._solve(volume, story)
+        with story.stage("write", "write_start"):
+            mask = metrics.full_mask(volume, solved.final if solved else None)
+            digest = self.writer.add(item.id, mask)
+            self.shapes[item.id] = _shape(volume.grey)
+            written = self._pictures(volume, mask)
+            if solved:
+                written += self._save(volume, solved)
+        self._report(volume, solved, story, started, digest, written)
+        self.states[item.id] = "full"
+
+    def refuse(self, item: Source, error: InputError) -> None:
+        """Record a file that cannot be used; where its shape is known it still gets an all-zero mask."""
+        self.states[item.id] = "failed"
+        fields = ("what", "expected", "found", "advice", "page", "shape")
+        data = {"file": item.id, "error": type(error).__name__, "message": str(error)}
+        self.emit(Event("FILE_FAILED", data | {k: getattr(error, k) for k in fields}))
+        code = "NON_FINITE" if "finite" in error.what else "INPUT_DAMAGED"
+        self.emit(Alert(code, "error", error.found, error.expected, str(error), error.advice, item.id).event())
+        if error.shape is not None:
+            self._empty(item.id, error.shape)
+
+    def empty(self, item: Source) -> None:
+        """Give a file that there was no time for an all-zero mask, where its headers tell the shape."""
+        try:
+            self._empty(item.id, load.read_shape(item))
+            self.states[item.id] = "empty"
+        except InputError as error:
+            self.refuse(item, error)
+
+    def _empty(self, name: str, shape: Shape) -> None:
+        self.writer.add(name, np.zeros(shape, np.bool_))
+        self.shapes[name] = shape
+
+    def _opened(self, volume: Volume, index: int, total: int) -> None:
+        data = {
+            "file": volume.source.id,
+            "path": str(volume.source.path),
+            "index": index,
+            "total": total,
+            "sha256": volume.sha256,
+            "shape": list(volume.grey.shape),
+            "dtype": volume.original_dtype,
+            "window": None if volume.window is None else vars(volume.window),
+            "box": {"start": list(volume.box.start), "stop": list(volume.box.stop)},
+            "voxel_size_um": volume.voxel_size_um,
+        }
+        self.emit(Event("FILE_START", data))
+        if volume.voxel_size_um and self._voxel_size:
+            factor = max(max(a / b, b / a) for a, b in zip(volume.voxel_size_um, self._voxel_size, strict=True))
+            if factor > alerts.SCALE_FACTOR:
+                self.emit(Alert.of("SCALE_MISMATCH", factor, alerts.SCALE_FACTOR, volume.source.id).event())
+        self._voxel_size = self._voxel_size or volume.voxel_size_um
+
+    def _solve(self, volume: Volume, story: Story) -> Solved | None:
+        grey = np.ascontiguousarray(volume.grey[volume.box.slices])
+        story.trace("volume", volume.grey)
+        if grey.size == 0 or int(grey.min()) == int(grey.max()):
+            return None
+        return solve(grey, self.engine, self.settings, story, self.references)
+
+    def _report(
+        self,
+        volume: Volume,
+        solved: Solved | None,
+        story: Story,
+        started: float,
+        digest: str,
+        written: list[Path],
+    ) -> None:
+        name = volume.source.id
+        with story.stage("count"):
+            if solved is None:
+                counted = metrics.empty_counters(volume)
+                found = [Alert.of("CONSTANT_VOLUME", volume.box.voxels, None, name)]
+                training: dict[str, Any] = {"selected_features": [], "train_mode": "autonomous", "train_info": None}
+            else:
+                counted = metrics.volume_counters(volume, solved, self.engine, self.settings, self.references)
+                found = metrics.volume_alerts(name, solved, counted)
+                training = metrics.training_block(solved)
+                old = metrics.old_block(solved, counted["materials_detected"], time.monotonic() - started)
+                training["v122"] = old
+        for alert in found:
+            self.emit(alert.event())
+        for point in counted["golden_nonce_points_topk"]:
+            self.emit(Event("GOLDEN_NONCE_FOUND", {"file": name, **point}))
+        entry = {"file": name, **training, **counted, **metrics.throughput(story, volume, time.monotonic() - started)}
+        self.done.append(entry)
+        self.emit(Event("NX47_METRICS", entry))
+        if self.references is not None:  # for a run that goes on behind this one
+            written.append(self.writer.waiting / REFERENCE_NAME.format(name))
+            self.references.save(written[-1])
+        keys = ("file", "active_ratio_final", "calc_per_sec", "elapsed_s", "stages")
+        data = {**{k: entry[k] for k in keys}, "active_ratio": entry["active_ratio_final"], "mask_sha256": digest}
+        outputs = {path.relative_to(self.output).as_posix(): sha256_of(path) for path in written}
+        self.emit(Event("FILE_DONE", {**data, "outputs": outputs}))
+
+    def _pictures(self, volume: Volume, mask: NDArray[np.bool_]) -> list[Path]:
+        if not self.settings.overlays:
+            return []
+        folder = self.output / OVERLAY_FOLDER
+        return overlay.write_overlays(folder, volume.source.id, volume.grey, mask, self.settings.overlays)
+
+    def _save(self, volume: Volume, solved: Solved) -> list[Path]:
+        from gpu_nx47.saving import save_outputs
+
+        return save_outputs(self.output / SAVE_FOLDER, volume, solved, self.engine, self.settings.save)
+
+
+def _shape(array: NDArray) -> Shape:
+    z, y, x = array.shape
+    return z, y, x
