@@ -52,7 +52,7 @@ def by_state(states: Mapping[str, str]) -> dict[str, list[str]]:
 def _quick_masks(sources: Sequence[Source], work: FileWork, deadline: Deadline) -> None:
     """Give each file a cheap mask; learn from them how long it takes to finish a file, and to pack them all."""
     slowest_s = check_s = 0.0
-    for item in sources:
+    for number, item in enumerate(sources, 1):
         if deadline.over:
             return
         started = time.monotonic()
@@ -63,7 +63,8 @@ def _quick_masks(sources: Sequence[Source], work: FileWork, deadline: Deadline) 
             check_file(work.writer.waiting / f"{item.id}.tif", work.shapes[item.id])
         slowest_s = max(slowest_s, made - started)
         check_s += time.monotonic() - made
-        deadline.keep(LEAST_KEPT_S + slowest_s + MARGIN * check_s)
+        # Those to come get a mask too, be it an empty one: they are taken to be as large as those before them.
+        deadline.keep(LEAST_KEPT_S + slowest_s + MARGIN * check_s * len(sources) / number)
 
 
 def _tell(work: FileWork, deadline: Deadline) -> None:
