@@ -1,0 +1,139 @@
+"""What lies around each corner of the voxel grid: a code of 2x2x2 voxels, from which areas and Euler numbers are sums.
+
+A mask of (z, y, x) voxels has (z + 1, y + 1, x + 1) corners; outside of it is background. Bit 4 a + 2 b + c of the code
+of corner (i, j, k) is the voxel (i - 1 + a, j - 1 + b, k - 1 + c).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CODES: Final = 256
+Voxel = tuple[int, int, int]
+_VOXELS: Final[tuple[Voxel, ...]] = tuple((a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1))
+
+
+def corner_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the code of every corner of a mask (z, y, x), shape (z + 1, y + 1, x + 1)."""
+    codes = mask.view(np.uint8)
+    for axis, bits in ((2, 1), (1, 2), (0, 4)):
+        shape = list(codes.shape)
+        shape[axis] += 1
+        paired = np.zeros(shape, np.uint8)
+        # Seen along the axis: the voxel before the corner in the low bits, the one behind it in the high ones.
+        before, behind = (np.moveaxis(paired, axis, 0)[s] for s in (slice(1, None), slice(None, -1)))
+        along = np.moveaxis(codes, axis, 0)
+        before[...] = along
+        behind |= along << np.uint8(bits)
+        codes = paired
+    return codes
+
+
+def count_codes(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how often each code occurs."""
+    return np.bincount(codes.reshape(-1), minlength=CODES)
+
+
+def _voxels_of(code: int) -> frozenset[Voxel]:
+    return frozenset(v for bit, v in enumerate(_VOXELS) if code >> bit & 1)
+
+
+def _touch(a: Voxel, b: Voxel) -> bool:
+    """Tell whether two voxels of a 2x2x2 cube share a face."""
+    return sum(i != j for i, j in zip(a, b, strict=True)) == 1
+
+
+def _face_connected(voxels: frozenset[Voxel]) -> list[frozenset[Voxel]]:
+    """Return the components of voxels joined by faces."""
+    parts: list[frozenset[Voxel]] = []
+    left = set(voxels)
+    while left:
+        part = {left.pop()}
+        while grown := {v for v in left - part if any(_touch(v, p) for p in part)}:
+            part |= grown
+        left -= part
+        parts.append(frozenset(part))
+    return parts
+
+
+def _piece_area(voxels: frozenset[Voxel]) -> float:
+    """Return the area of the surface that cuts one face-connected piece of at most four voxels off its cube.
+
+    Its vertices are the middles of the cut edges, as in marching cubes with spacing 1.
+    """
+    neighbours = sorted(sum(_touch(v, other) for other in voxels) for v in voxels)
+    small = math.sqrt(3) / 8  # the triangle that cuts one corner off
+    match neighbours:
+        case [0]:
+            return small
+        case [1, 1]:  # a rectangle of 1 x sqrt(1/2)
+            return math.sqrt(2) / 2
+        case [1, 1, 2]:  # a bent pentagon: half a square and three small triangles
+            return 1 / 2 + 3 * small
+        case [2, 2, 2, 2]:  # the unit square
+            return 1.0
+        case [1, 1, 1, 3]:  # the regular hexagon of side sqrt(1/2)
+            return 6 * small
+        case _:  # [1, 1, 2, 2], a chain: a skew hexagon of two triangles of 1 / sqrt(8) each and four small ones
+            return math.sqrt(2) / 2 + 4 * small
+
+
+def _area(code: int) -> float:
+    """Return the surface area at a corner: of the foreground's pieces, or the background's where that is smaller."""
+    inside, outside = _voxels_of(code), _voxels_of(CODES - 1 - code)
+    return math.fsum(_piece_area(piece) for piece in _face_connected(min(inside, outside, key=len)))
+
+
+AREA: Final = tuple(_area(code) for code in range(CODES))
+"""Surface area of each code, voxels^2: equal to the table of surface-distance-based-measures at spacing 1."""
+
+
+def area(counts: NDArray[np.int64]) -> float:
+    """Return the surface area of counted codes."""
+    return math.fsum(n * a for n, a in zip(counts.tolist(), AREA, strict=True) if n)
+
+
+def _eighths(code: int, *, closed: bool) -> int:
+    """Return a code's share of the Euler number, times 8.
+
+    Notes
+    -----
+    `closed`: voxels are closed cubes (26-connected), so a vertex, an edge or a face of the grid is there if any voxel
+    around it is. A corner sees 1 whole vertex, 6 halves of an edge, 12 quarters of a face, 8 eighths of a voxel.
+    Otherwise voxels are vertices joined along faces (6-connected), and an edge, a square or a cube is there if all of
+    its voxels are: 8 eighths of a vertex, 12 quarters of an edge, 6 halves of a square, 1 cube.
+    """
+    inside = _voxels_of(code)
+    faces = [{a, b} for a, b in itertools.combinations(_VOXELS, 2) if _touch(a, b)]
+    fours = [{v for v in _VOXELS if v[axis] == side} for axis in range(3) for side in (0, 1)]
+    if closed:
+        return (
+            8 * bool(inside)
+            - 4 * sum(bool(four & inside) for four in fours)
+            + 2 * sum(bool(pair & inside) for pair in faces)
+            - len(inside)
+        )
+    return (
+        len(inside)
+        - 2 * sum(pair <= inside for pair in faces)
+        + 4 * sum(four <= inside for four in fours)
+        - 8 * (len(inside) == 8)
+    )
+
+
+_EULER: Final = {
+    26: tuple(_eighths(code, closed=True) for code in range(CODES)),
+    6: tuple(_eighths(code, closed=False) for code in range(CODES)),
+}
+
+
+def euler_number(counts: NDArray[np.int64], connectivity: int) -> int:
+    """Return components - tunnels + cavities of a mask with these counts of codes; connectivity 6 or 26."""
+    return sum(n * e for n, e in zip(counts.tolist(), _EULER[connectivity], strict=True) if n) // 8
