@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gpu_nx47.errors import BackendUnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CHOICES: Final = ("auto", "gpu", "cpu", "law")
 
@@ -97,12 +97,41 @@ class Meter:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+        self._chosen = backend
         self.NAME = backend.NAME
         self._lock = threading.Lock()
-        self._local = threading.local()
+        self._local = _Thread()
         self.asked: dict[str, float] = defaultdict(float)
         self.executed: dict[str, float] = defaultdict(float)
+        self.tell: Callable[[dict[str, Any]], None] = lambda _: None
+        """Called with the data of GPU_FALLBACK_DETECTED, from any thread."""
+
+    @property
+    def backend(self) -> Backend:
+        """The backend of this thread: the one chosen, or the CPU's within `on_cpu`."""
+        return self._local.instead or self._chosen
+
+    @contextmanager
+    def on_cpu(self) -> Iterator[Callable[[], int]]:
+        """Within it, this thread's calls go to the CPU; yields what returns the operations computed there so far."""
+        self._local.instead, self._local.there = _cpu("")[0], 0.0
+        try:
+            yield lambda: round(self._local.there)
+        finally:
+            self._local.instead = None
+
+    def free_memory(self) -> None:
+        """Let the device give back what it holds and does not use; nothing where the host is the device."""
+        getattr(self._chosen, "free_memory", lambda: None)()
+
+    def free_bytes(self) -> int | None:
+        """Return what the devices have free, bytes; None where the host is the device."""
+        free: int | None = getattr(self._chosen, "free_bytes", lambda: None)()
+        return free
+
+    def enter_thread(self) -> None:
+        """Prepare a thread that is to work on tiles: of several devices it gets one."""
+        getattr(self._chosen, "enter_thread", lambda: None)()
 
     def to_device(self, array: Any, /) -> Any:
         """Pass on."""
@@ -117,26 +146,37 @@ class Meter:
         self.backend.probe()
 
     @contextmanager
-    def asking(self, voxels: int) -> Iterator[None]:
-        """Within it, this thread's kernel calls are asked for `voxels` output voxels, however many they compute."""
-        self._local.voxels = voxels
+    def asking(self, voxels: int | None = None) -> Iterator[None]:
+        """Within it, this thread's kernel calls are asked for `voxels` output voxels, however many they compute.
+
+        None: for what they compute. What work that fails had asked for does not count: it will be asked for again.
+        """
+        here, asked = self._local, defaultdict[str, float](float)
+        before = here.voxels, here.asked
+        here.voxels, here.asked = voxels, asked
         try:
             yield
         finally:
-            self._local.voxels = None
+            here.voxels, here.asked = before
+        total = self.asked if here.asked is None else here.asked
+        with self._lock:
+            for name, operations in asked.items():
+                total[name] += operations
 
     def __getattr__(self, name: str) -> Any:
-        kernel = getattr(self.backend, name)
+        getattr(self._chosen, name)  # an unknown kernel is told here
         from cpu_fallback.costs import operations
 
         def counted(*arrays: Any, **parameters: Any) -> Any:
-            result = kernel(*arrays, **parameters)
+            result = getattr(self.backend, name)(*arrays, **parameters)
             per_voxel = operations(name, **parameters)
             computed = _elements(arrays)
-            asked = getattr(self._local, "voxels", None)
+            here = self._local
+            here.there += per_voxel * computed if here.instead else 0.0
             with self._lock:
                 self.executed[name] += per_voxel * computed
-                self.asked[name] += per_voxel * (computed if asked is None else asked)
+                asked = self.asked if here.asked is None else here.asked
+                asked[name] += per_voxel * (computed if here.voxels is None else here.voxels)
             return result
 
         counted.__name__ = name
@@ -147,6 +187,19 @@ class Meter:
         """Return (asked, executed) operations so far."""
         with self._lock:
             return round(sum(self.asked.values())), round(sum(self.executed.values()))
+
+
+class _Thread(threading.local):
+    """What a meter knows of each thread."""
+
+    voxels: int | None = None
+    """Output voxels asked for by each call; None: as many as it computes."""
+    asked: dict[str, float] | None = None
+    """Operations asked for by work that has not succeeded yet."""
+    instead: Backend | None = None
+    """The CPU, where this thread was sent there."""
+    there: float = 0.0
+    """Operations computed there."""
 
 
 def _elements(arrays: tuple[Any, ...]) -> int:

@@ -10,16 +10,30 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+
+from gpu_nx47 import rescue
+from gpu_nx47.backend import Meter
+from gpu_nx47.hardware import release_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gpu_nx47.backend import Meter
+    from numpy.typing import NDArray
+
+    from gpu_nx47.backend import Backend
 
 Result = TypeVar("Result")
 Shape = tuple[int, int, int]
 Slices = tuple[slice, slice, slice]
+DEVICE_BYTES: Final = 32
+"""Of a device's memory for each voxel of a tile: all features of the default bank at once take 31.9 (tests/shim)."""
+SMALLEST_TILE: Final = 1 << 15
+"""Voxels under which no tile is cut for lack of memory alone: its halo would be most of the work."""
+SLAB_VOXELS: Final = 1 << 20
+"""Voxels that a whole-box statistic looks at together, at least one slice: its temporary arrays stay this small."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,19 @@ class Tile:
         )
         return z, y, x
 
+    def halves(self) -> list[Tile]:
+        """Return the tile in two parts, cut across its longest axis; one voxel is no longer cut."""
+        axis = max(range(3), key=lambda a: self.stop[a] - self.start[a])
+        middle = (self.start[axis] + self.stop[axis]) // 2
+        if middle == self.start[axis]:
+            return [self]
+        end, begin = list(self.stop), list(self.start)
+        end[axis] = begin[axis] = middle
+        return [
+            Tile(self.start, (end[0], end[1], end[2]), self.shape),
+            Tile((begin[0], begin[1], begin[2]), self.stop, self.shape),
+        ]
+
     def within(self, inner: int, outer: int) -> Slices:
         """Index of `crop(inner)` inside an array that holds `crop(outer)`."""
         small, large = self.crop(inner), self.crop(outer)
@@ -67,6 +94,33 @@ def tiles(shape: Shape, tile: Shape) -> list[Tile]:
 def _stop(start: Shape, tile: Shape, shape: Shape) -> Shape:
     z, y, x = (min(a + t, n) for a, t, n in zip(start, tile, shape, strict=True))
     return z, y, x
+
+
+def slabs(shape: Shape | tuple[int, ...]) -> Iterator[slice]:
+    """Yield runs of slices along z that cover a volume, of about SLAB_VOXELS voxels each."""
+    step = max(1, SLAB_VOXELS // max(1, shape[1] * shape[2]))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+def histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
+    """Return the exact histogram of a volume on the host, from the kernel's of its slabs.
+
+    Parameters
+    ----------
+    backend : Backend or Meter
+    array : numpy.ndarray of uint8, uint16 or int16, shape (z, y, x)
+        Not empty; it may be a view: no copy of the whole is made.
+    """
+    if isinstance(backend, Meter):
+        return rescue.whole(backend, "a histogram", lambda: _histogram(backend, array))
+    return _histogram(backend, array)
+
+
+def _histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
+    parts = (np.ascontiguousarray(array[part]) for part in slabs(array.shape))
+    total: NDArray[np.int64] = sum(backend.histogram(backend.to_device(part)) for part in parts)
+    return total
 
 
 class Engine:
@@ -95,31 +149,52 @@ class Engine:
     ) -> Iterator[tuple[Tile, Result]]:
         """Yield (tile, work(tile)) in raster order, at most twice as many in flight as there are threads.
 
-        An exception of a tile is raised here; tiles not begun are dropped.
+        In place of a tile for which a GPU had no memory come its parts (`rescue.tile`). An exception of a tile is
+        raised here; tiles not begun are dropped.
         """
-        pieces = tiles(shape, self.tile)
+        pieces = tiles(shape, self._fitting(shape))
 
-        def counted(tile: Tile) -> Result:
-            with self.backend.asking(tile.voxels):
-                return work(tile)
+        def counted(tile: Tile) -> list[tuple[Tile, Result]]:
+            return rescue.tile(self.backend, tile, work)
 
+        try:
+            yield from self._results(pieces, counted, progress)
+        finally:
+            release_memory()
+
+    def _fitting(self, shape: Shape) -> Shape:
+        """Return the tile's size, halved until those worked on at once fit into what the devices have free."""
+        free = self.backend.free_bytes()
+        z, y, x = (min(size, length) for size, length in zip(self.tile, shape, strict=True))
+        tile = Tile((0, 0, 0), (z, y, x), shape)
+        if free is None or tile.voxels * self.threads * DEVICE_BYTES <= free:
+            return self.tile
+        while tile.voxels * self.threads * DEVICE_BYTES > free and tile.voxels > SMALLEST_TILE:
+            tile = tile.halves()[0]
+        return tile.stop
+
+    def _results(
+        self,
+        pieces: list[Tile],
+        counted: Callable[[Tile], list[tuple[Tile, Result]]],
+        progress: Callable[[int, int], Any] | None,
+    ) -> Iterator[tuple[Tile, Result]]:
         if self.threads == 1:
             for done, tile in enumerate(pieces, 1):
-                yield tile, counted(tile)
+                yield from counted(tile)
                 if progress:
                     progress(done, len(pieces))
             return
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="nx47-tile") as pool:
-            waiting: deque[tuple[Tile, Future[Result]]] = deque()
+        with ThreadPoolExecutor(self.threads, "nx47-tile", self.backend.enter_thread) as pool:
+            waiting: deque[Future[list[tuple[Tile, Result]]]] = deque()
             queue = iter(pieces)
             try:
                 for done in range(1, len(pieces) + 1):
                     while len(waiting) < 2 * self.threads and (following := next(queue, None)) is not None:
-                        waiting.append((following, pool.submit(counted, following)))
-                    tile, future = waiting.popleft()
-                    yield tile, future.result()
+                        waiting.append(pool.submit(counted, following))
+                    yield from waiting.popleft().result()
                     if progress:
                         progress(done, len(pieces))
             finally:
-                for _, future in waiting:
+                for future in waiting:
                     future.cancel()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import alerts, load, metrics, overlay
+from gpu_nx47 import alerts, findings, load, metrics, overlay, slices
 from gpu_nx47.alerts import Alert
 from gpu_nx47.errors import InputError
 from gpu_nx47.events import Emit, Event
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gpu_nx47.budget import Budget
     from gpu_nx47.counters import References
     from gpu_nx47.deadline import Deadline
     from gpu_nx47.engine import Engine
+    from gpu_nx47.plan import MemoryPlan
     from gpu_nx47.resume import Left
     from gpu_nx47.settings import Settings
     from gpu_nx47.submission import SubmissionWriter
@@ -49,6 +51,8 @@ class FileWork:
     deadline : Deadline
     references : References or None
         What the discoveries of a volume are compared with; None: nothing, there is one volume.
+    budget : Budget
+        Plans the memory of each volume, and with it the tile.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class FileWork:
         writer: SubmissionWriter,
         deadline: Deadline,
         references: References | None,
+        budget: Budget,
     ) -> None:
         self.output = output
         self.settings = settings
@@ -68,6 +73,7 @@ class FileWork:
         self.writer = writer
         self.deadline = deadline
         self.references = references
+        self.budget = budget
         self.done: list[dict[str, Any]] = []
         """NX47_METRICS of each volume done in full."""
         self.shapes: dict[str, Shape] = {}
@@ -92,11 +98,11 @@ class FileWork:
         """Give a file a cheap mask, or record why it can have none."""
         started = time.monotonic()
         try:
-            volume = load.load(item, self.settings.load, threads=self.engine.threads)
+            volume, _ = self._load(item)
         except InputError as error:
             self.refuse(item, error)
             return
-        grey = np.ascontiguousarray(volume.grey[volume.box.slices])
+        grey = volume.grey[volume.box.slices]
         inner = quick_mask(self.engine, grey) if grey.size and grey.min() < grey.max() else None
         mask = metrics.full_mask(volume, inner)
         digest = self.writer.add(item.id, mask)
@@ -119,11 +125,11 @@ class FileWork:
         with self.deadline.binding():
             try:
                 with story.stage("load", "load_start"):
-                    volume = load.load(item, self.settings.load, threads=self.engine.threads)
+                    volume, planned = self._load(item)
             except InputError as error:
                 self.refuse(item, error)
                 return
-            self._opened(volume, index, total)
+            self._opened(volume, index, total, planned)
             solved = self._solve(volume, story)
         with story.stage("write", "write_start"):
             mask = metrics.full_mask(volume, solved.final if solved else None)
@@ -132,8 +138,17 @@ class FileWork:
             written = self._pictures(volume, mask)
             if solved:
                 written += self._save(volume, solved)
+                solved.saved.clear()  # written: nothing counts them
+            del mask
         self._report(volume, solved, story, started, digest, written)
         self.states[item.id] = "full"
+
+    def _load(self, item: Source) -> tuple[Volume, MemoryPlan]:
+        """Plan the memory of a volume, take the plan's tile, and read it."""
+        planned = self.budget.plan(item, others=self.references is not None)
+        self.engine.tile = planned.tile
+        limit = self.budget.reading_limit
+        return load.load(item, self.settings.load, limit_bytes=limit, threads=self.engine.threads), planned
 
     def refuse(self, item: Source, error: InputError) -> None:
         """Record a file that cannot be used; where its shape is known it still gets an all-zero mask."""
@@ -158,7 +173,7 @@ class FileWork:
         self.writer.add(name, np.zeros(shape, np.bool_))
         self.shapes[name] = shape
 
-    def _opened(self, volume: Volume, index: int, total: int) -> None:
+    def _opened(self, volume: Volume, index: int, total: int, planned: MemoryPlan) -> None:
         data = {
             "file": volume.source.id,
             "path": str(volume.source.path),
@@ -170,6 +185,7 @@ class FileWork:
             "window": None if volume.window is None else vars(volume.window),
             "box": {"start": list(volume.box.start), "stop": list(volume.box.stop)},
             "voxel_size_um": volume.voxel_size_um,
+            "memory_plan": self.budget.record(planned),
         }
         self.emit(Event("FILE_START", data))
         if volume.voxel_size_um and self._voxel_size:
@@ -179,7 +195,7 @@ class FileWork:
         self._voxel_size = self._voxel_size or volume.voxel_size_um
 
     def _solve(self, volume: Volume, story: Story) -> Solved | None:
-        grey = np.ascontiguousarray(volume.grey[volume.box.slices])
+        grey = volume.grey[volume.box.slices]
         story.trace("volume", volume.grey)
         if grey.size == 0 or int(grey.min()) == int(grey.max()):
             return None
@@ -210,6 +226,10 @@ class FileWork:
             self.emit(alert.event())
         for point in counted["golden_nonce_points_topk"]:
             self.emit(Event("GOLDEN_NONCE_FOUND", {"file": name, **point}))
+        written.append(slices.write_table(self.output / slices.FOLDER, name, counted["slices"]))
+        if solved is not None and self.settings.overlays:
+            points, odd = counted["golden_nonce_points_topk"], counted["findings"]
+            written += findings.write_picture(self.output / OVERLAY_FOLDER, volume, solved, points, odd)
         entry = {"file": name, **training, **counted, **metrics.throughput(story, volume, time.monotonic() - started)}
         self.done.append(entry)
         self.emit(Event("NX47_METRICS", entry))

@@ -23,11 +23,12 @@ from gpu_nx47 import (
 from gpu_nx47._tiff import decoder
 from gpu_nx47._version import __version__
 from gpu_nx47.alerts import Alert
+from gpu_nx47.budget import Budget
 from gpu_nx47.counters import References
 from gpu_nx47.deadline import Deadline
 from gpu_nx47.engine import Engine
 from gpu_nx47.errors import Nx47Error, OutputError
-from gpu_nx47.events import SCHEMA, Emit, Event
+from gpu_nx47.events import SCHEMA, Event
 from gpu_nx47.filework import OVERLAY_FOLDER, SAVE_FOLDER, FileWork
 from gpu_nx47.resume import Unfinished
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpu_nx47.interrupt import Interruptions
-    from gpu_nx47.journal import Observer
+    from gpu_nx47.journal import Dispatcher, Heartbeat, Observer
     from gpu_nx47.resume import Left
     from gpu_nx47.settings import Settings
     from gpu_nx47.source import Discovery
@@ -65,6 +66,7 @@ def run(
     console: Observer | None = None,
     *,
     fresh: bool = False,
+    started: float | None = None,
 ) -> RunResult:
     """Find the surface in every volume under `root` and write a submission to `output`.
 
@@ -81,6 +83,8 @@ def run(
         Who watches.
     fresh : bool
         Begin anew, whatever `output` holds.
+    started : float, optional
+        Monotonic clock, seconds, from which the time budget runs; by default now.
 
     Returns
     -------
@@ -103,29 +107,40 @@ def run(
     submission.zip is there exactly where the last event, EXEC_COMPLETE, names it. That of an earlier run in the same
     folder is renamed at the start, so that nobody takes it for this run's.
     """
-    deadline = Deadline(settings.time_budget, time.monotonic())
+    began = time.monotonic()
+    deadline = Deadline(settings.time_budget, began if started is None else started)
     found = source.discover(root)
     with interrupt.Interruptions() as signals, lock.run_lock(output):
-        chosen, reason = backend.select(settings.backend)
         before = None if fresh else Unfinished.find(output, SUBMISSION_NAME)
         if before is not None:
             before.require_same(settings, __version__, found.sources)
-        _put_aside(output)
-        heartbeat = journal.Heartbeat()
-        earlier = before.earlier if before is not None else None
-        observers = journal.open_observers(output, console, heartbeat, earlier=earlier, identity=settings.identity_key)
-        heartbeat.start(observers.emit)
+        return _begin(found, output, settings, console, signals, before, deadline, began)
 
-        def calm() -> None:
-            signals.end()
-            heartbeat.stop()
 
-        engine = Engine(backend.Meter(chosen), settings.tile, settings.threads or hardware.usable_processors())
-        work = _Run(found, output, settings, signals.shielded(observers.emit), calm, engine, observers.keys)
-        try:
-            return _interruptible(work, signals, lambda: work.all(reason, deadline, before))
-        finally:
-            observers.close()
+def _begin(
+    found: Discovery,
+    output: Path,
+    settings: Settings,
+    console: Observer | None,
+    signals: Interruptions,
+    before: Unfinished | None,
+    deadline: Deadline,
+    began: float,
+) -> RunResult:
+    """Open what a run needs, do it, and close everything again."""
+    chosen, reason = backend.select(settings.backend)
+    engine = Engine(backend.Meter(chosen), settings.tile, settings.threads or hardware.usable_processors())
+    budget = Budget(settings, chosen, engine.threads)
+    _put_aside(output)
+    heartbeat = journal.Heartbeat()
+    earlier = before.earlier if before is not None else None
+    observers = journal.open_observers(output, console, heartbeat, earlier=earlier, identity=settings.identity_key)
+    heartbeat.start(observers.emit)
+    work = _Run(found, output, settings, observers, signals, heartbeat, engine, budget)
+    try:
+        return _interruptible(work, signals, lambda: work.all(reason, began, deadline, before))
+    finally:
+        observers.close()
 
 
 def _interruptible(work: _Run, signals: Interruptions, act: Callable[[], RunResult]) -> RunResult:
@@ -162,21 +177,26 @@ class _Run:
         found: Discovery,
         output: Path,
         settings: Settings,
-        emit: Emit,
-        calm: Callable[[], None],
+        observers: Dispatcher,
+        signals: Interruptions,
+        heartbeat: Heartbeat,
         engine: Engine,
-        keys: dict[str, str | None],
+        budget: Budget,
     ) -> None:
         self.found = found
         self.output = output
         self.settings = settings
-        self.emit = emit
-        self.calm = calm  # to be called before the last event: nothing interrupts it, and nothing follows it
+        self.emit = signals.shielded(observers.emit)
+        self.keys = observers.keys  # who signs the record
+        self.signals = signals
+        self.heartbeat = heartbeat
         self.engine = engine
-        self.keys = keys  # who signs the record
+        self.budget = budget
         self.ended = False
+        self.left_gpu = False
+        engine.backend.tell = self._fell_back
 
-    def all(self, reason: str, deadline: Deadline, before: Unfinished | None) -> RunResult:
+    def all(self, reason: str, began: float, deadline: Deadline, before: Unfinished | None) -> RunResult:
         """Run from BOOT to EXEC_COMPLETE."""
         kept = before.kept(self.found.sources) if before is not None else {}
         if before is not None:
@@ -184,17 +204,24 @@ class _Run:
         self._boot(reason)
         references = References() if len(self.found.sources) > 1 else None
         writer = submission.SubmissionWriter(self.output / SUBMISSION_NAME, fresh=before is None)
-        work = FileWork(self.output, self.settings, self.engine, self.emit, writer, deadline, references)
+        work = FileWork(self.output, self.settings, self.engine, self.emit, writer, deadline, references, self.budget)
         for name, left in kept.items():
             work.keep(name, left)
         schedule.do(self.found.sources, work, deadline)
-        elapsed_s = deadline.spent_s + (before.elapsed_s if before is not None else 0.0)
+        elapsed_s = time.monotonic() - began + (before.elapsed_s if before is not None else 0.0)
         failed = sum(state == "failed" for state in work.states.values())
         stats = metrics.global_stats(work.done, failed, elapsed_s, hardware.hardware() | self._peaks())
         stats |= {"files_by_state": schedule.by_state(work.states)}
         stats |= {"backend": self.engine.backend.NAME, "backend_reason": reason}
         self.emit(Event("GLOBAL_STATS", stats))
         return self._package(work, stats)
+
+    def _fell_back(self, data: dict[str, Any]) -> None:
+        """Say that the GPU had no memory for something, and what was done; alert when the CPU first takes over."""
+        self.emit(Event("GPU_FALLBACK_DETECTED", data))
+        if data["action"] == "cpu" and not self.left_gpu:
+            self.left_gpu = True
+            self.emit(Alert.of("GPU_FALLBACK", data["reason"], None).event())
 
     def _recovered(self, before: Unfinished, kept: dict[str, Left]) -> None:
         earlier = before.earlier
@@ -243,6 +270,8 @@ class _Run:
         )
         if self.found.train:
             self.emit(Alert.of("LABELS_UNUSED", len(self.found.train), 0).event())
+        for name, shape, usual in source.differing_shapes(self.found.sources):
+            self.emit(Alert.of("SHAPE_DIFFERS", list(shape), list(usual), name).event())
 
     @staticmethod
     def _peaks() -> dict[str, Any]:
@@ -282,10 +311,12 @@ class _Run:
             self._complete(None, code, type(error).__name__)
 
     def _complete(self, path: Path | None, code: int, reason: str | None = None) -> None:
-        self.calm()
+        # Nothing interrupts the last event, and nothing follows it.
+        self.signals.end()
+        self.heartbeat.stop()
         self.ended = True
         name = None if path is None else str(path)
-        places = (SUBMISSION_NAME, OVERLAY_FOLDER, SAVE_FOLDER)
-        digests = journal.outputs_digests(self.output, places, [source.id for source in self.found.sources])
+        volumes = [source.id for source in self.found.sources]
+        digests = journal.outputs_digests(self.output, volumes, [SUBMISSION_NAME])
         end = {"submission": name, "digests": digests, "exit_code": code}
         self.emit(Event("EXEC_COMPLETE", end if reason is None else {**end, "reason": reason}))

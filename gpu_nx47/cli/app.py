@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,6 +13,7 @@ import typer
 
 from gpu_nx47.cli import kaggle as kaggle_room
 from gpu_nx47.cli import log as log_room
+from gpu_nx47.cli import options
 from gpu_nx47.cli import reports as reports_room
 from gpu_nx47.cli import score as score_room
 from gpu_nx47.cli.exits import ALL_DONE, NO_ZIP, errors_become_exit_codes, leave, say_error
@@ -58,45 +61,22 @@ def _root(
 
 @app.command(epilog=EXIT_CODES)
 def run(
-    root: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A competition root, a folder of TIFFs, or one TIFF. On Kaggle it is found.", metavar="ROOT"
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Folder of the results (./out; on Kaggle /kaggle/working).")
-    ] = None,
-    backend: Annotated[
-        str | None, typer.Option(metavar="auto|gpu|cpu|law", help="Where to compute; same bits.")
-    ] = None,
-    tile: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Voxels worked on at once; same bits.")] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="Threads (0: every processor); same bits.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings from a file.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
-    ] = None,
-    save: Annotated[
-        str | None, typer.Option(metavar="probability,normals,features", help="Further outputs, as TIFF.")
-    ] = None,
-    untrusted: Annotated[
-        bool, typer.Option("--untrusted", help="Decode in a process with limits of memory and time; same bits.")
-    ] = False,
-    record: Annotated[
-        str | None, typer.Option(metavar="light|standard|forensic", help="How much of each array is recorded.")
-    ] = None,
-    identity_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An Ed25519 key (PEM) that signs the record too.")
-    ] = None,
-    time_budget: Annotated[
-        str | None,
-        typer.Option(metavar="8h30m", help="A cheap mask for every file first, the full ones until time is up."),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew where OUT holds an unfinished run; else it goes on.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show errors only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Show each event as a line of JSON, nothing else.")] = False,
+    root: options.Root = None,
+    output: options.Output = None,
+    backend: options.Backend = None,
+    tile: options.Tile = None,
+    threads: options.Threads = None,
+    memory: options.Memory = None,
+    config: options.Config = None,
+    overrides: options.Overrides = None,
+    save: options.Save = None,
+    untrusted: options.Untrusted = False,
+    record: options.Record = None,
+    identity_key: options.IdentityKey = None,
+    time_budget: options.TimeBudget = None,
+    fresh: options.Fresh = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Find the surface in every volume under ROOT and write OUT/submission.zip."""
     with errors_become_exit_codes():
@@ -104,9 +84,9 @@ def run(
 
         root_variable, output_variable = environment_paths(os.environ)
         wanted = [*(overrides or []), *(["load.untrusted=true"] if untrusted else [])]
-        wanted += [] if identity_key is None else [f"identity_key='{identity_key}'"]
+        wanted += [] if identity_key is None else [f"identity_key={json.dumps(str(identity_key))}"]
         given = {"backend": backend, "tile": tile, "threads": threads, "save": save, "time_budget": time_budget}
-        given["record"] = record
+        given |= {"record": record, "memory": memory}
         settings, notes = resolve(config, wanted, os.environ, **given)
         where = root or root_variable
         if where is None and not on_kaggle():
@@ -212,12 +192,19 @@ def _run(root: Path | None, output: Path, settings: Settings, *, fresh: bool, qu
 
     console = _console(settings, quiet=quiet, as_json=as_json)
     try:
-        result = pipeline.run(root, output, settings, console, fresh=fresh)
+        result = pipeline.run(root, output, settings, console, fresh=fresh, started=_process_start())
     finally:
         console.close()
     if result.submission is None:
         say_error(f"no submission.zip was written; {output} holds the record of why.")
     leave(result.exit_code)
+
+
+def _process_start() -> float:
+    """Return when this process began, on the monotonic clock: a time budget counts the imports too."""
+    import psutil
+
+    return time.monotonic() - (time.time() - psutil.Process().create_time())
 
 
 def _console(settings: Settings, *, quiet: bool, as_json: bool) -> Observer:

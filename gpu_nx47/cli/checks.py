@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from gpu_nx47.cli.check import Check
+from gpu_nx47.cli.gpu_checks import Machine, diagnose, gather
 from gpu_nx47.hardware import CORE_PACKAGES, hardware, packages
 
 if TYPE_CHECKING:
@@ -23,17 +23,6 @@ OPTIONAL_CORE: Final = frozenset({"numba", "imagecodecs", "nvidia-ml-py", "crypt
 """Core packages without which a run still comes to its end."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at."""
-
-    name: str
-    verdict: Literal["ok", "note", "no"]
-    """ok; note: it works, something is missing; no: a run would not work."""
-    found: str
-    advice: str = ""
-
-
 def examine(output: Path) -> list[Check]:
     """Look at the machine as `nx47 run` would meet it."""
     machine, versions = hardware(), packages()
@@ -42,8 +31,7 @@ def examine(output: Path) -> list[Check]:
         _packages(versions),
         _numba(versions["numba"]),
         _imagecodecs(versions["imagecodecs"]),
-        _gpu(machine),
-        _cupy(),
+        *diagnose(gather(Machine())),
         _backend(),
         _writable(output),
         Check("processors", "ok", f"{machine['usable_processors']} usable of {machine['cpu_count']}"),
@@ -93,21 +81,6 @@ def _imagecodecs(version: str | None) -> Check:
     return Check("imagecodecs", "ok", version)
 
 
-def _gpu(machine: dict) -> Check:
-    if not machine["gpu"]:
-        return Check("GPU", "note", f"none: {machine['gpu_reason']}")
-    names = [f"{gpu['name']} ({gpu['memory'] / 2**30:.0f} GiB, {gpu['compute_capability']})" for gpu in machine["gpu"]]
-    return Check("GPU", "ok", ", ".join(names))
-
-
-def _cupy() -> Check:
-    if not _is_there("cupy"):
-        return Check("CuPy", "note", "not installed", "With an NVIDIA GPU: pip install 'gpu-nx47[cuda12]'")
-    if not _imports("cupy"):
-        return Check("CuPy", "note", "installed, but it does not load", "python -c 'import cupy' says why.")
-    return Check("CuPy", "ok", "loads")
-
-
 def _backend() -> Check:
     from gpu_nx47 import backend
     from gpu_nx47.errors import Nx47Error
@@ -137,10 +110,6 @@ def _memory(available_kb: int) -> Check:
     if available_kb >= SMALLEST_MEMORY_KB:
         return Check("memory", "ok", found)
     return Check("memory", "note", found, "A 320-cube takes about 2 GB: close other programs, or use smaller tiles.")
-
-
-def _is_there(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 def _imports(module: str) -> bool:

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from fake_nvml import GPU_IS_LOST, NOT_SUPPORTED, TRACE, FakeNvml
 
 from gpu_nx47 import hardware as room
+from gpu_nx47 import nvidia
 
 
 def test_the_block_has_every_key_and_real_figures():
@@ -26,58 +28,48 @@ def test_the_block_has_every_key_and_real_figures():
     assert bool(block["gpu"]) != ("gpu_reason" in block)
 
 
-class FakeNvml:
-    """What nvidia-ml-py answers on a machine with one GPU (old versions answer bytes)."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, broken=False):
-        self.broken = broken
-        self.down = 0
-
-    def nvmlInit(self):
-        if self.broken:
-            raise self.NVMLError("Driver Not Loaded")
-
-    def nvmlShutdown(self):
-        self.down += 1
-
-    def nvmlSystemGetDriverVersion(self):
-        return b"550.90"
-
-    def nvmlDeviceGetCount(self):
-        return 1
-
-    def nvmlDeviceGetHandleByIndex(self, index):
-        return index
-
-    def nvmlDeviceGetCudaComputeCapability(self, handle):
-        return 7, 5
-
-    def nvmlDeviceGetName(self, handle):
-        return "Tesla T4"
-
-    def nvmlDeviceGetMemoryInfo(self, handle):
-        return type("Info", (), {"total": 15 * 2**30})
+T4 = TRACE["devices"][0]
 
 
 def test_a_gpu_is_named_whole(monkeypatch):
-    fake = FakeNvml()
+    fake = FakeNvml([T4], driver=b"550.90")  # old versions answer bytes
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     block = room.hardware()
     expected = {"name": "Tesla T4", "memory": 15 * 2**30, "driver": "550.90", "compute_capability": "7.5"}
     assert block["gpu"] == [expected]
     assert "gpu_reason" not in block
-    assert fake.down == 1
+    assert fake.open == 0
 
 
 def test_a_missing_driver_or_package_is_a_reason(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(broken=True))
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(init_error=9))
     assert room.hardware()["gpu_reason"] == "no NVIDIA driver answers: Driver Not Loaded"
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml([]))
+    assert room.hardware()["gpu_reason"] == "the NVIDIA driver shows no GPU"
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert room.hardware()["gpu"] == []
     assert "not installed" in room.hardware()["gpu_reason"]
+
+
+def test_the_driver_tells_its_version_and_its_newest_cuda():
+    found = nvidia.driver(FakeNvml([T4], driver="580.65", cuda=13010).load)
+    assert (found.version, found.cuda, len(found.gpus)) == ("580.65", (13, 1), 1)
+
+
+def test_a_driver_that_fails_in_the_middle_is_a_reason_and_is_let_go():
+    fake = FakeNvml([T4])
+    fake.lost = True
+    found = nvidia.driver(fake.load)
+    assert found == nvidia.NoDriver("the NVIDIA driver does not tell its GPUs: GPU is lost", GPU_IS_LOST)
+    assert fake.open == 0
+
+
+def test_a_driver_that_does_not_tell_its_cuda_is_still_one():
+    class Old(FakeNvml):
+        def nvmlSystemGetCudaDriverVersion(self):
+            raise self.NVMLError(NOT_SUPPORTED)
+
+    assert nvidia.driver(Old([T4]).load).cuda is None
 
 
 def test_packages_are_told_without_loading_them():

@@ -1,0 +1,345 @@
+"""How much memory a volume will take: planned before it is read, by a pure function of its headers and the settings.
+
+Nothing is measured and nothing is allocated here. Each stage is an account of the arrays that live in it at once; the
+plan is the largest account, beside what the process takes already. The factors are the itemsizes of the arrays that the
+stages hold, read off their code; what is no array of ours (temporaries of NumPy, runs of a mask) is a stated allowance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47 import bank, counters, load, null, survey, tables
+from gpu_nx47._tiff.decoding import PAGE_COPIES
+from gpu_nx47._tiff.untrusted import SPARE_BYTES
+from gpu_nx47.journal.trace import FORENSIC
+
+if TYPE_CHECKING:
+    from gpu_nx47.settings import Settings
+
+MB: Final = 10**6
+SMALLEST_EDGE: Final = 32
+"""Tiles are not cut below this edge, voxels: the halo would be most of the work."""
+CODE_CACHED: Final = 40 * MB
+"""What the compiled twins, their tables and the libraries loaded on the way take in a first file."""
+CODE_COMPILED: Final = 160 * MB
+"""The same where no cache holds them: the compiler stays in memory."""
+POOL: Final = 32 * MB
+"""What the allocator keeps of each thread's freed tiles, where it is not told to give all back."""
+DRAW_HELD: Final = 80
+"""Bytes for each voxel that the survey draws: its position, gradient and profile."""
+DRAW_WORK: Final = 300
+"""Bytes of the labelling's temporaries for each of them."""
+RUN_SHARE: Final = 1 / 8
+"""Runs of a mask for each voxel that are allowed for; alternating voxels, which no smooth volume has, would be 1/2."""
+RUN_BYTES: Final = 12
+"""Ends of a run, int32 twice, and its parent; the parents of all runs pass through int64."""
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a plan depends on."""
+
+    shape: Shape
+    """Of the stack; the valid box is not known before it is read, and no larger."""
+    dtype: np.dtype[Any]
+    """As stored."""
+    file_bytes: int
+    """Of the file, or of the largest slice: what is held while its voxels are decoded."""
+    features: tuple[str, ...]
+    """Candidates."""
+    kept: int
+    """Selected features, at most."""
+    draws: int
+    """Voxels that the survey draws."""
+    threads: int
+    law: bool
+    """The NumPy law computes: its temporaries are wider."""
+    cells: bool
+    """Joint cells are kept, to compare the volume with others."""
+    save: tuple[str, ...]
+    codes: bool
+    """The codes of the selected features are kept until they are written or traced."""
+    morphology: bool
+    """A closing or an opening is asked for."""
+    child: bool
+    """A child process decodes."""
+
+    @classmethod
+    def of(
+        cls,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        file_bytes: int,
+        settings: Settings,
+        *,
+        threads: int,
+        law: bool,
+        others: bool,
+    ) -> Job:
+        """Return the job of a volume under these settings; `others`: it is not the only one of the run."""
+        names = settings.features.fixed or settings.features.bank
+        kept = len(settings.features.fixed) or min(settings.features.top_k, len(names))
+        return cls(
+            shape=shape,
+            dtype=dtype,
+            file_bytes=file_bytes,
+            features=names,
+            kept=kept,
+            draws=min(survey.DRAWS_PER_SAMPLE * settings.neuron.samples, math.prod(shape)),
+            threads=threads,
+            law=law,
+            cells=others and counters.CELL_BITS * kept <= 16,
+            save=settings.save,
+            codes="features" in settings.save or settings.record == FORENSIC,
+            morphology=any(settings.segment.closing) or any(settings.segment.opening),
+            child=settings.load.untrusted,
+        )
+
+    @property
+    def voxels(self) -> int:
+        """Voxels of the stack."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of an account."""
+
+    name: str
+    bytes: int
+    """A whole number of MB, rounded up, so that the lines add up as they are shown."""
+
+    def __str__(self) -> str:
+        return f"{self.bytes // MB} MB {self.name}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What lives at once in a stage."""
+
+    name: str
+    items: tuple[Item, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Sum of the lines."""
+        return sum(item.bytes for item in self.items)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The accounts of all stages, for one tile."""
+
+    tile: Shape
+    threads: int
+    tight: bool
+    """The allocator must give freed memory back at once."""
+    stages: tuple[Stage, ...]
+
+    @property
+    def peak(self) -> Stage:
+        """The largest stage; the first of several."""
+        return max(self.stages, key=lambda stage: stage.bytes)
+
+    @property
+    def bytes(self) -> int:
+        """The most that the process is planned to hold."""
+        return self.peak.bytes
+
+    def __str__(self) -> str:
+        return f"{self.bytes // MB} MB in the stage {self.peak.name} = {' + '.join(map(str, self.peak.items))}"
+
+    def record(self) -> dict[str, Any]:
+        """Return the plan as JSON values, for the record."""
+        return {
+            "planned_bytes": self.bytes,
+            "stage": self.peak.name,
+            "tile": list(self.tile),
+            "threads": self.threads,
+            "tight": self.tight,
+            "stages": {stage.name: {item.name: item.bytes for item in stage.items} for stage in self.stages},
+        }
+
+
+def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
+    """Return what a volume will take with a tile.
+
+    Parameters
+    ----------
+    job : Job
+    base : int
+        Bytes that the process takes without any volume: interpreter, libraries, compiled code.
+    tile : tuple of int
+        Output voxels of a tile (z, y, x).
+    tight : bool
+        The allocator gives freed memory back at once; else it keeps up to POOL bytes a thread.
+    """
+    tile = _clipped(tile, job.shape)
+    work = _Tiles(job, tile)
+    pool = 0 if tight else work.at_once * min(POOL, work.probability)
+    grey = ("grey values", job.voxels)
+    found = [grey, ("probability", 2 * job.voxels)]
+    if job.cells:
+        found.append(("joint cells", 2 * job.voxels))
+    codes = ("feature codes", 2 * job.kept * job.voxels if job.codes else 0)
+    accounts = {
+        "load": _load(job),
+        "survey": [grey, ("drawn voxels", DRAW_HELD * job.draws), work.survey],
+        "features": [grey, ("histograms and sample", work.histograms), work.features],
+        "probability": [*found, codes, work.line("the neuron", work.probability)],
+        "segment": [*found, codes, *_segment(job)],
+        "null": [*found, codes, ("masks", 3 * job.voxels), ("surrogates", work.surrogates)],
+        "write": [*found, codes, ("masks", 4 * job.voxels), *_write(job, work)],
+        "count": [*found, ("masks", 3 * job.voxels), *_count(job)],
+    }
+    process = ("interpreter, libraries and compiled code", base)
+    kept = ("freed, kept by the allocator", pool)
+    return MemoryPlan(
+        tile,
+        job.threads,
+        tight,
+        tuple(Stage(name, _items([process, kept, *lines])) for name, lines in accounts.items()),
+    )
+
+
+def fit(job: Job, base: int, tile: Shape, limit: int) -> MemoryPlan:
+    """Return the first plan within a limit: the tile asked for, then smaller ones; the smallest where none is.
+
+    Parameters
+    ----------
+    job : Job
+    base : int
+        As `plan` takes it.
+    tile : tuple of int
+        The tile asked for.
+    limit : int
+        Bytes that the process may hold.
+    """
+    found = plan(job, base, tile, tight=False)
+    for smaller in _smaller(_clipped(tile, job.shape)):
+        if found.bytes <= limit:
+            break
+        found = plan(job, base, smaller, tight=True)
+    return found
+
+
+def _smaller(tile: Shape) -> Iterator[Shape]:
+    """Yield the tile, then tiles with the longest axis halved, down to the smallest edge."""
+    yield tile
+    edges = list(tile)
+    while max(edges) > SMALLEST_EDGE:
+        axis = edges.index(max(edges))
+        edges[axis] = max(SMALLEST_EDGE, -(-edges[axis] // 2))
+        yield edges[0], edges[1], edges[2]
+
+
+def _clipped(tile: Shape, shape: Shape) -> Shape:
+    z, y, x = (min(t, n) for t, n in zip(tile, shape, strict=True))
+    return z, y, x
+
+
+def _items(lines: list[tuple[str, int]]) -> tuple[Item, ...]:
+    return tuple(Item(name, -(-size // MB) * MB) for name, size in lines if size)
+
+
+def _load(job: Job) -> list[tuple[str, int]]:
+    stored = job.dtype.itemsize * job.voxels
+    pages = PAGE_COPIES * (job.threads - 1) * (stored // job.shape[0])
+    read = load.reading_bytes(job.shape, job.dtype, job.file_bytes)
+    child = stored + 2 * job.file_bytes + SPARE_BYTES if job.child else 0
+    return [("file, voxels and grey values", read), ("pages of further threads", pages), ("decoding process", child)]
+
+
+class _Tiles:
+    """What the tiles in work take."""
+
+    def __init__(self, job: Job, tile: Shape) -> None:
+        self.job = job
+        self.tile = tile
+        pieces = math.prod(-(-n // t) for n, t in zip(job.shape, tile, strict=True))
+        self.at_once = min(job.threads, pieces)
+        margin = bank.halo(job.features)
+        scales = {scale for name in job.features for scale in bank.scales(name)}
+        radii = (tables.gaussian_radius(scale) + 1 for scale in scales)
+        core = self.crop(0)
+        # The grey values, G at each scale in uint16, and what one feature needs beside: of the law float64 and int64.
+        shared = self.crop(margin) + sum(2 * self.crop(min(margin, radius)) for radius in radii)
+        beside = (40 if job.law else 5) * self.crop(margin)
+        codes = 2 * (job.kept - 1) * core
+        result = 2 * core * (1 + job.cells + job.kept * job.codes)
+        self._features = shared + beside
+        self.probability = shared + beside + codes + 2 * result
+        self._survey = (16 if job.law else 5) * self.crop(survey.HALO) + 40 * job.draws
+
+    def crop(self, margin: int) -> int:
+        """Voxels of a tile with a margin."""
+        return math.prod(min(n, t + 2 * margin) for n, t in zip(self.job.shape, self.tile, strict=True))
+
+    def line(self, purpose: str, each: int) -> tuple[str, int]:
+        """Return the line of the tiles in work."""
+        z, y, x = self.tile
+        number = "1 tile" if self.at_once == 1 else f"{self.at_once} tiles"
+        return f"{number} of {z} x {y} x {x} for {purpose}", self.at_once * each
+
+    @property
+    def survey(self) -> tuple[str, int]:
+        """The survey's tiles, or the labelling behind them where that is more."""
+        name, size = self.line("the survey", self._survey)
+        labelling = DRAW_WORK * self.job.draws
+        return (name, size) if size >= labelling else ("labelling", labelling)
+
+    @property
+    def features(self) -> tuple[str, int]:
+        """The tiles that measure every candidate."""
+        return self.line("one feature after the other", self._features)
+
+    @property
+    def histograms(self) -> int:
+        """Of the candidates: the sum, and those of the tiles in flight; and their codes at the sample."""
+        one = 8 * 65_536 * len(self.job.features)
+        return one * (1 + 2 * self.at_once) + self.job.draws * len(self.job.features)
+
+    @property
+    def surrogates(self) -> int:
+        """Of the null: grey values and probabilities of two, their masks, and the ranks of each in int64."""
+        return 60 * math.prod(min(null.EDGE, n) for n in self.job.shape)
+
+    @property
+    def normals(self) -> tuple[str, int]:
+        """The tiles of `--save normals`: G in int32 twice, a slice in float64, and int16 results."""
+        return self.line("the normals", 24 * self.crop(survey.HALO))
+
+
+def _runs(job: Job) -> int:
+    return math.ceil(RUN_SHARE * RUN_BYTES * job.voxels)
+
+
+def _segment(job: Job) -> list[tuple[str, int]]:
+    masks = 5 if job.morphology else 3
+    if job.law:  # labels, their int64 copy in a count of sizes, and padded masks
+        return [("masks, labels and runs", 32 * job.voxels)]
+    return [("masks", masks * job.voxels), ("runs of a mask", _runs(job))]
+
+
+def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
+    lines = [("encoded mask", job.voxels // 4)]
+    if job.save:
+        lines.append(("an array to save", 2 * job.voxels))
+    if "normals" in job.save:
+        lines += [("normals", 6 * job.voxels), work.normals]
+    return lines
+
+
+def _count(job: Job) -> list[tuple[str, int]]:
+    if job.law:
+        return [("labels, anomalies and runs", 36 * job.voxels)]
+    # Anomalies are sparse: their mask and labels, and few runs; the final mask's labels, and as many runs as allowed.
+    return [("labels", 4 * job.voxels), ("anomalies, or runs of a mask", max(job.voxels, _runs(job)))]
