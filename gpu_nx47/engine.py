@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -138,6 +139,8 @@ class Engine:
 
     def __init__(self, backend: Meter, tile: Shape, threads: int) -> None:
         self.backend = backend
+        self.phase: Callable[[str, str | None], AbstractContextManager[None]] = lambda _stage, _file: nullcontext()
+        """Entered around each stage of a volume, with the names of stage and file."""
         self.tile = tile
         self.threads = threads
 

@@ -29,6 +29,7 @@ from gpu_nx47.deadline import Deadline
 from gpu_nx47.engine import Engine
 from gpu_nx47.errors import Nx47Error, OutputError
 from gpu_nx47.events import SCHEMA, Event
+from gpu_nx47.evidence import Evidence
 from gpu_nx47.filework import OVERLAY_FOLDER, SAVE_FOLDER, FileWork
 from gpu_nx47.resume import Unfinished
 
@@ -133,10 +134,14 @@ def _begin(
     budget = Budget(settings, chosen, engine.threads)
     _put_aside(output)
     heartbeat = journal.Heartbeat()
+    evidence = Evidence(engine.backend, reason)
+    engine.phase = evidence.phase
     earlier = before.earlier if before is not None else None
-    observers = journal.open_observers(output, console, heartbeat, earlier=earlier, identity=settings.identity_key)
+    observers = journal.open_observers(
+        output, console, heartbeat, evidence, earlier=earlier, identity=settings.identity_key
+    )
     heartbeat.start(observers.emit)
-    work = _Run(found, output, settings, observers, signals, heartbeat, engine, budget)
+    work = _Run(found, output, settings, observers, signals, heartbeat, evidence, engine, budget)
     try:
         return _interruptible(work, signals, lambda: work.all(reason, began, deadline, before))
     finally:
@@ -180,6 +185,7 @@ class _Run:
         observers: Dispatcher,
         signals: Interruptions,
         heartbeat: Heartbeat,
+        evidence: Evidence,
         engine: Engine,
         budget: Budget,
     ) -> None:
@@ -190,6 +196,7 @@ class _Run:
         self.keys = observers.keys  # who signs the record
         self.signals = signals
         self.heartbeat = heartbeat
+        self.evidence = evidence
         self.engine = engine
         self.budget = budget
         self.ended = False
@@ -202,6 +209,7 @@ class _Run:
         if before is not None:
             self._recovered(before, kept)
         self._boot(reason)
+        self.evidence.start(self.emit)
         references = References() if len(self.found.sources) > 1 else None
         writer = submission.SubmissionWriter(self.output / SUBMISSION_NAME, fresh=before is None)
         work = FileWork(self.output, self.settings, self.engine, self.emit, writer, deadline, references, self.budget)
@@ -210,9 +218,12 @@ class _Run:
         schedule.do(self.found.sources, work, deadline)
         elapsed_s = time.monotonic() - began + (before.elapsed_s if before is not None else 0.0)
         failed = sum(state == "failed" for state in work.states.values())
-        stats = metrics.global_stats(work.done, failed, elapsed_s, hardware.hardware() | self._peaks())
+        self.evidence.stop()
+        gpu = self.evidence.block()
+        peaks = {"peak_rss_bytes": hardware.peak_rss_bytes(), "gpu_peak_bytes": gpu["gpu_memory_used_bytes_max"]}
+        stats = metrics.global_stats(work.done, failed, elapsed_s, hardware.hardware() | peaks)
         stats |= {"files_by_state": schedule.by_state(work.states)}
-        stats |= {"backend": self.engine.backend.NAME, "backend_reason": reason}
+        stats |= {"backend": self.engine.backend.NAME, "backend_reason": reason, **gpu}
         self.emit(Event("GLOBAL_STATS", stats))
         return self._package(work, stats)
 
@@ -273,10 +284,6 @@ class _Run:
         for name, shape, usual in source.differing_shapes(self.found.sources):
             self.emit(Alert.of("SHAPE_DIFFERS", list(shape), list(usual), name).event())
 
-    @staticmethod
-    def _peaks() -> dict[str, Any]:
-        return {"peak_rss_bytes": hardware.peak_rss_bytes(), "gpu_peak_bytes": None}
-
     def _package(self, work: FileWork, stats: dict[str, Any]) -> RunResult:
         """Close the zip, check it as a stranger would, and say how it ended."""
         if not work.shapes:
@@ -314,6 +321,7 @@ class _Run:
         # Nothing interrupts the last event, and nothing follows it.
         self.signals.end()
         self.heartbeat.stop()
+        self.evidence.stop()
         self.ended = True
         name = None if path is None else str(path)
         volumes = [source.id for source in self.found.sources]

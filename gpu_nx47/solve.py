@@ -10,15 +10,19 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gpu_nx47 import bank, calibration, counters, neuron, null, segmentation, selection, stats, survey
+from gpu_nx47 import bank, calibration, chance, counters, neuron, null, rescue, segmentation, selection, stats, survey
+from gpu_nx47.engine import histogram
 from gpu_nx47.events import Emit, Event
-from gpu_nx47.journal.merkle import array_digest
+from gpu_nx47.hardware import release_memory, rss_bytes
+from gpu_nx47.journal.fingerprint import MEANING, fingerprint_text, joined, tile_sums
+from gpu_nx47.journal.trace import FORENSIC, LIGHT, STANDARD, array_trace
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
@@ -36,11 +40,20 @@ if TYPE_CHECKING:
 class Story:
     """What happened to one file, as events, with the seconds and operations of each stage."""
 
-    def __init__(self, file: str, emit: Emit, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        file: str,
+        emit: Emit,
+        engine: Engine,
+        clock: Callable[[], float] = time.monotonic,
+        record: str = STANDARD,
+    ) -> None:
         self.file = file
+        self.record = record
         self.emit = emit
         self.stages: dict[str, dict[str, float]] = {}
         self._meter = engine.backend
+        self._phase = engine.phase
         self._clock = clock
 
     @contextmanager
@@ -56,8 +69,10 @@ class Story:
             self.emit(Event("PROGRESS_UPDATE", data))
 
         try:
-            yield progress
+            with self._phase(name, self.file):
+                yield progress
         finally:
+            release_memory()
             seconds = self._clock() - started
             now_asked, now_executed = self._meter.total()
             entry = self.stages.setdefault(name, {"seconds": 0.0, "calc_ops": 0, "calc_ops_executed": 0})
@@ -67,45 +82,16 @@ class Story:
             entry["calc_per_sec"] = entry["calc_ops"] / entry["seconds"] if entry["seconds"] > 0 else 0.0
 
     def trace(self, stage: str, array: NDArray) -> None:
-        """Emit ARRAY_TRACE with exact statistics and the digest of an array."""
+        """Emit ARRAY_TRACE of an array (see `journal.trace`)."""
         if array.dtype == np.bool_:
             active = int(np.count_nonzero(array))
             counts = np.array([array.size - active, active])
         elif array.size:
-            backend = self._meter.backend  # not metered: recording is no calculation of the run
-            counts = backend.histogram(backend.to_device(array))
+            # Not metered: recording is no calculation of the run.
+            counts = rescue.whole(self._meter, "a trace", lambda: histogram(self._meter.backend, array))
         else:
             counts = np.zeros(1, np.int64)
-        self.emit(Event("ARRAY_TRACE", {"file": self.file, "stage": stage, **exact_statistics(array, counts)}))
-
-
-def exact_statistics(array: NDArray, counts: NDArray[np.int64]) -> dict[str, Any]:
-    """Return shape, dtype, exact minimum, maximum, sum, mean, set and clear bits, and digest of an array.
-
-    Parameters
-    ----------
-    array : numpy.ndarray of bool, uint8, uint16 or int16
-    counts : numpy.ndarray of int64
-        Its exact histogram, from the lowest code of the dtype.
-    """
-    low = 0 if array.dtype == np.bool_ else int(np.iinfo(array.dtype).min)
-    histogram = Histogram(counts, low)
-    n, total, _ = histogram.sums()
-    mask = (1 << (8 * array.dtype.itemsize)) - 1
-    present = np.flatnonzero(counts).tolist()
-    ones = sum(((low + i) & mask).bit_count() * int(counts[i]) for i in present)
-    return {
-        "shape": list(array.shape),
-        "dtype": str(array.dtype),
-        "bytes": array.nbytes,
-        "min": histogram.minimum if n else None,
-        "max": histogram.maximum if n else None,
-        "sum": total,
-        "mean": total / n if n else None,
-        "one_bits": ones,
-        "zero_bits": 8 * array.nbytes - ones,
-        "digest": array_digest(array),
-    }
+        self.emit(Event("ARRAY_TRACE", {"file": self.file, **array_trace(stage, array, counts, self.record)}))
 
 
 _CLASSES: Final = {"background": survey.BACKGROUND, "recto": survey.RECTO, "undecided": survey.UNDECIDED}
@@ -146,7 +132,9 @@ class Solved:
     scene: Scene
     selected: Selected
     trained: Trained
-    null: null.Null
+    histograms: dict[str, Histogram]
+    """Of the codes of each selected feature, over the whole box."""
+    null: chance.Chance
     calibration: Calibration
     thresholds: Thresholds
     probability: NDArray[np.uint16]
@@ -171,7 +159,7 @@ def solve(
     Parameters
     ----------
     grey : numpy.ndarray of uint8
-        The valid box; neither empty nor constant.
+        The valid box, perhaps a view; neither empty nor constant.
     engine : Engine
     settings : Settings
     story : Story
@@ -186,16 +174,24 @@ def solve(
         measured = bank.measure(engine, grey, names, axis, scene.index, progress)
     with story.stage("select", "select_start"):
         chosen = _choose(settings, names, measured, scene)
-        _trace_features(story, chosen, measured.histograms, grey.shape)
     with story.stage("train", "train_start") as progress:
         trained = _train(engine, grey.shape, settings, chosen, measured, scene, progress)
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, measured.histograms, references)
-        found = _probability(engine, grey, trained.unit, axis, places, "features" in settings.save, progress)
-    with story.stage("null", "null_start"):
-        chance = _null(engine, grey, trained.unit, scene, settings.seed)
+        keep = "features" in settings.save or settings.record == FORENSIC
+        found = _probability(engine, grey, trained.unit, axis, places, keep, progress, settings.record != LIGHT)
+    _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, masks = _segment(engine, found, settings)
+    with story.stage("null", "null_start"):
+        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
+        fakes = _fakes(engine, grey, trained.unit, scene, places, settings.seed)
+        golden = null.golden_limit(fakes["isotropic"].histogram)
+        rare = references.rare(chosen.names) if references else None
+        by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, golden, rare)
+    if settings.record == FORENSIC:
+        for name, codes in found.saved.items():
+            story.trace(f"feature_{name}", codes)
     story.trace("probability_map", found.probability)
     for name, mask in masks.items():
         story.trace(f"mask_{name}", mask)
@@ -203,7 +199,8 @@ def solve(
         scene=scene,
         selected=chosen,
         trained=trained,
-        null=chance,
+        histograms={name: measured.histograms[name] for name in chosen.names},
+        null=by_chance,
         calibration=cut,
         thresholds=limits,
         probability=found.probability,
@@ -217,7 +214,7 @@ def _look(engine: Engine, grey: NDArray[np.uint8], settings: Settings, progress:
     seen = survey.survey(engine, grey, settings, progress)
     axis = survey.fit_axis(seen, grey.shape)
     used = axis.confidence >= survey.AXIS_LIMIT
-    counts = engine.backend.histogram(engine.backend.to_device(grey))
+    counts = histogram(engine.backend, grey)
     (cut,) = stats.otsu(counts, 2)
     contrast = stats.class_mean(counts, cut + 1, 255) - stats.class_mean(counts, 0, cut)
     labels = survey.pseudo_labels(seen, grey.shape, contrast, axis if used else None)
@@ -239,7 +236,11 @@ def _candidates(settings: Settings, axis_used: bool) -> tuple[str, ...]:
 
 
 def _trace_features(
-    story: Story, chosen: Selected, histograms: dict[str, Histogram], shape: tuple[int, int, int]
+    story: Story,
+    chosen: Selected,
+    histograms: dict[str, Histogram],
+    shape: tuple[int, int, int],
+    sums: dict[str, tuple[int, ...]],
 ) -> None:
     digest = hashlib.sha256()
     table = {}
@@ -249,6 +250,8 @@ def _trace_features(
         low, high = histogram.minimum * kind.step, histogram.maximum * kind.step
         mean = histogram.mean_deviation()[0] * kind.step
         table[name] = {"min": low, "max": high, "mean": mean, "unit": kind.unit, "step": kind.step}
+        if name in sums:
+            table[name]["fingerprint"] = fingerprint_text(sums[name])
     data = {
         "file": story.file,
         "stage": "features_selected",
@@ -258,7 +261,10 @@ def _trace_features(
         "features": table,
         "digest": digest.hexdigest(),
         "digest_of": "exact histograms of the codes, in order",
+        "rss": rss_bytes(),
     }
+    if sums:
+        data["fingerprint_of"] = MEANING
     story.emit(Event("ARRAY_TRACE", data))
 
 
@@ -286,16 +292,20 @@ def _train(
     split = neuron.hold_out(point, scene.sample_labels, shape, settings.seed, bank.halo(chosen.names))
     # Undecided voxels lie off the face: for the prior they count as background.
     prior = scene.counted["recto"] / len(scene.labels)
-    return neuron.train(
+    return rescue.whole(
         engine.backend,
-        chosen.names,
-        measured.histograms,
-        measured.samples,
-        scene.sample_labels,
-        split,
-        settings.neuron,
-        prior,
-        progress,
+        "the training",
+        lambda: neuron.train(
+            engine.backend,
+            chosen.names,
+            measured.histograms,
+            measured.samples,
+            scene.sample_labels,
+            split,
+            settings.neuron,
+            prior,
+            progress,
+        ),
     )
 
 
@@ -305,6 +315,8 @@ class _Found:
     histogram: Histogram
     cells: NDArray[np.uint16] | None
     saved: dict[str, NDArray]
+    sums: dict[str, tuple[int, ...]]
+    """Fingerprint of each feature, where the record is to hold it."""
 
 
 def _probability(
@@ -315,12 +327,13 @@ def _probability(
     places: tuple[NDArray, ...] | None,
     save: bool,
     progress: Callable[[int, int], None] | None,
+    mark: bool = False,
 ) -> _Found:
     """Run the neuron over a box, tile by tile: features are computed, used and forgotten."""
     backend = engine.backend
     margin = bank.halo(unit.features)
 
-    def work(tile: Tile) -> tuple[NDArray, NDArray, NDArray | None, list[NDArray]]:
+    def work(tile: Tile) -> tuple[NDArray, NDArray, NDArray | None, list[NDArray], list[tuple[int, ...]]]:
         features = bank.TileBank(backend, grey, tile, axis, margin)
         codes = tuple(features.codes(name) for name in unit.features)
         probability = unit.probability(backend, codes)
@@ -329,20 +342,24 @@ def _probability(
             parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
             cells = backend.to_host(sum(parts[1:], parts[0]))
         saved = [backend.to_host(c) for c in codes] if save else []
-        return backend.to_host(probability), backend.histogram(probability), cells, saved
+        marks = [tile_sums(backend, c, tile.start) for c in codes] if mark else []
+        return backend.to_host(probability), backend.histogram(probability), cells, saved, marks
 
     probability = np.empty(grey.shape, np.uint16)
     cells = None if places is None else np.empty(grey.shape, np.uint16)
     counts = np.zeros(65_536, np.int64)
     saved: dict[str, NDArray] = {}
-    for tile, (part, part_counts, part_cells, part_saved) in engine.map(grey.shape, work, progress):
+    sums: dict[str, tuple[int, ...]] = {}
+    for tile, (part, part_counts, part_cells, part_saved, part_sums) in engine.map(grey.shape, work, progress):
         probability[tile.core] = part
         counts += part_counts
         if cells is not None and part_cells is not None:
             cells[tile.core] = part_cells
         for name, codes in zip(unit.features, part_saved, strict=False):
             saved.setdefault(name, np.empty(grey.shape, codes.dtype))[tile.core] = codes
-    return _Found(probability, Histogram(counts), cells, saved)
+        for name, marks in zip(unit.features, part_sums, strict=False):
+            sums[name] = joined(marks, sums[name]) if name in sums else marks
+    return _Found(probability, Histogram(counts), cells, saved, sums)
 
 
 def _cell_tables(
@@ -352,29 +369,32 @@ def _cell_tables(
     return None if tables is None else tuple(tables[name] for name in chosen.names)
 
 
-def _null(engine: Engine, grey: NDArray[np.uint8], unit: Unit, scene: Scene, seed: int) -> null.Null:
-    fake, shares = null.surrogate(engine.backend, grey, seed)
+def _fakes(
+    engine: Engine, grey: NDArray[np.uint8], unit: Unit, scene: Scene, places: tuple[NDArray, ...] | None, seed: int
+) -> dict[str, _Found]:
+    """Return what the trained neuron says of a surrogate of each family."""
+    counts = histogram(engine.backend, grey)
+    with ThreadPoolExecutor(min(engine.threads, len(null.FAMILIES))) as pool:
+        drawn = list(pool.map(lambda family: null.surrogate(grey, counts, seed, family), null.FAMILIES))
     # The axis stands to the surrogate's middle as it stands to the volume's.
-    dy, dx = ((whole - part) / 2 for whole, part in zip(grey.shape[1:], fake.shape[1:], strict=True))
+    dy, dx = ((whole - part) / 2 for whole, part in zip(grey.shape[1:], drawn[0].shape[1:], strict=True))
     moved = replace(scene, axis=replace(scene.axis, y=scene.axis.y - dy, x=scene.axis.x - dx))
-    eighths = moved.eighths(fake.shape[0])
-    found = _probability(engine, fake, unit, eighths, None, False, None)
-    return null.Null(found.histogram, (fake.shape[0], fake.shape[1], fake.shape[2]), shares)
+    eighths = moved.eighths(drawn[0].shape[0])
+    return {
+        family: _probability(engine, fake, unit, eighths, places, False, None)
+        for family, fake in zip(null.FAMILIES, drawn, strict=True)
+    }
 
 
 def _segment(
     engine: Engine, found: _Found, settings: Settings
 ) -> tuple[Calibration, Thresholds, dict[str, NDArray[np.bool_]]]:
-    backend = engine.backend
     if settings.segment.ratio is None:
         target, source = calibration.expected_share(found.histogram), "measured: mean probability"
     else:
         target, source = settings.segment.ratio, "given"
     cut = calibration.calibrate(found.histogram, target, source)
     limits = segmentation.thresholds(found.histogram, settings.segment, cut.threshold)
-    masks = segmentation.segment(backend, backend.to_device(found.probability), limits, cut.threshold, settings.segment)
-    host = {
-        name: np.ascontiguousarray(backend.to_host(getattr(masks, name)))
-        for name in ("hysteresis", "calibrated", "final")
-    }
-    return cut, limits, host
+    cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
+    hysteresis, calibrated, final = cutter(found.probability)
+    return cut, limits, {"hysteresis": hysteresis, "calibrated": calibrated, "final": final}

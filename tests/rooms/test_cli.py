@@ -34,7 +34,7 @@ def fake_run(monkeypatch):
     """Stands for the pipeline: notes how it was called, says a little, ends as told."""
     calls = []
 
-    def run(root, output, settings, console=None):
+    def run(root, output, settings, console=None, *, fresh=False, started=None):
         calls.append((root, output, settings))
         dispatcher = Dispatcher([console])
         dispatcher.emit(Event("BOOT", {"version": "0", "backend": "law", "backend_reason": "asked for"}))
