@@ -14,70 +14,188 @@ FRAME_DEPTH: Final = 3
 """Voxels from the box's border that count as its border."""
 SCALE_FACTOR: Final = 1.5
 UNKNOWN_SHARE: Final = 0.01
+NO_SURFACE: Final = 1.25
+"""Noise comes to 1.1 times the upper end: rounding to grey values adds to its surrogates' roughness."""
 
-TEXTS: Final[dict[str, tuple[str, str, str]]] = {
-    "ANCHOR_WEAK": (
+
+@dataclass(frozen=True)
+class Kind:
+    """What an alert is, whatever the run: the data that `nx47 alerts` lists."""
+
+    severity: str
+    """info, warning or error; none of them ends a run."""
+    limit: float | None
+    """The figure that the value is compared with; None: the rule compares with no fixed figure."""
+    unit: str
+    """What the limit counts; empty where there is none."""
+    rule: str
+    """When it fires."""
+    sentence: str
+    """What it says to the user."""
+    advice: str
+    raised: bool = True
+    """Whether a run of this version can raise it."""
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "ANCHOR_WEAK": Kind(
         "warning",
+        ANCHOR_WEAK,
+        "of the calibrated voxels",
+        "The voxels of the hysteresis mask are fewer than this share of those of the calibrated mask.",
         "Anchored voxels are under a tenth of the calibrated ones: the mask stands on a quantile, not on evidence.",
         "Lower segment.strong, or look at the probability (--save probability).",
     ),
-    "CALIBRATION_CARRIES": (
+    "CALIBRATION_CARRIES": Kind(
         "warning",
+        CALIBRATION_CARRIES,
+        "of the final mask",
+        "More than this share of the final mask lies outside of the hysteresis mask.",
         "More than half of the final mask is there only because a share of active voxels was asked for.",
         "Lower segment.ratio, or leave it to be measured.",
     ),
-    "NO_LEARNING": (
+    "NO_SURFACE": Kind(
+        "warning",
+        NO_SURFACE,
+        "times the upper end of chance",
+        "The anomalies are fewer than this many times the upper end of what sheetless surrogates of the same grey "
+        "values and roughness give.",
+        "Nothing here stands out from what chance would give.",
+        "Do not read the mask as a surface; look at the volume, at its scale and at its window.",
+    ),
+    "NO_LEARNING": Kind(
         "error",
+        None,
+        "",
+        "On held-out voxels the cross-entropy is not below that of always saying their share (the limit of this "
+        "volume), or every weight is zero.",
         "On held-out voxels the neuron is no better than always saying their share.",
         "Look at the volume and at the features kept; the mask should not be trusted.",
     ),
-    "OUT_OF_DISTRIBUTION": (
+    "OUT_OF_DISTRIBUTION": Kind(
         "warning",
+        UNKNOWN_SHARE,
+        "of the anchored voxels",
+        "More than this share of the anchored voxels lie in joint cells of features that the volumes before hardly "
+        "had.",
         "Many anchored voxels have features that the volumes before this one hardly ever had.",
         "Look at this volume beside the others: another scanner, scale or window?",
     ),
-    "RECTO_UNKNOWN": (
+    "RECTO_UNKNOWN": Kind(
         "warning",
+        0.5,
+        "confidence",
+        "The confidence in the side on which the scroll's axis lies is below this; the signed feature is left out.",
         "The side of the scroll's axis cannot be told, so recto and verso cannot: both faces are marked.",
         "Run on a larger piece of the scroll.",
     ),
-    "FRAME_ARTIFACT": (
+    "FRAME_ARTIFACT": Kind(
         "warning",
+        FRAME_FACTOR,
+        "times the share of an even mask",
+        f"The share of the final mask within {FRAME_DEPTH} voxels of the valid box's border is more than this many "
+        "times what an evenly spread mask has there.",
         "The mask is far denser at the border of the valid box than the border's share of voxels explains.",
         "Look at the overlays: a frame or a padding may not be zero.",
     ),
-    "CONSTANT_VOLUME": (
+    "CONSTANT_VOLUME": Kind(
         "error",
+        None,
+        "",
+        "The valid box has no voxel, or its smallest and its largest grey value are the same.",
         "Every voxel of the valid box has one value, or there is none.",
         "Look at the file: nothing can be found in it. Its mask is empty.",
     ),
-    "TIES_SATURATE": (
+    "TIES_SATURATE": Kind(
         "warning",
+        1.5,
+        "times the share asked for",
+        "Voxels of one probability cannot be parted, and with the tie more than this many times the share asked for "
+        "would be active.",
         "Many voxels have one and the same probability: the share asked for cannot be met.",
         "Give segment.ratio above the tie, or keep more features (features.top_k).",
     ),
-    "SCALE_MISMATCH": (
+    "NON_FINITE": Kind(
+        "error",
+        0,
+        "values",
+        "A float volume holds NaN or infinity (the file is refused), or a figure of an event is not finite (then a "
+        "warning).",
+        "There are values that are no numbers.",
+        "Look at the input named: such a figure is no measurement.",
+    ),
+    "SCALE_MISMATCH": Kind(
         "warning",
+        SCALE_FACTOR,
+        "times",
+        "The voxel size of this volume differs from the first one's by more than this factor on an axis.",
         "This volume's voxels differ in size from the first one's: scales in voxels mean something else here.",
         "Run volumes of one voxel size together.",
     ),
-    "LABELS_UNUSED": (
+    "SHAPE_DIFFERS": Kind(
+        "warning",
+        None,
+        "",
+        "A stack has another shape than its label; or, telling no number of pages itself, fewer pages than more than "
+        "half of the stacks with pages of its size have in common.",
+        "This stack has another shape than its label, or fewer pages than the stacks beside it: it may have been cut.",
+        "Compare it with the original. It is done as it is.",
+    ),
+    "LABELS_UNUSED": Kind(
         "info",
+        0,
+        "labelled volumes",
+        "The root holds labelled training volumes, and the run trains on pseudo-labels.",
         "Labelled volumes are here, and the autonomous mode does not look at them.",
         "Nothing to do: this version has no supervised training.",
     ),
-    "STALL": (
+    "GPU_FALLBACK": Kind(
         "warning",
-        "The run has told of no progress for this many seconds: it works on one long step, or something hangs.",
-        "Look at the stack in the record: a network drive or a swapping machine is the usual cause. The run goes on.",
+        None,
+        "",
+        "The GPU had no memory for a piece of the work, freed and halved as far as it goes, and the CPU took it over.",
+        "The CPU did a part of the GPU's work, for want of memory: the same bits, more slowly.",
+        "Free the GPU of other programs, or give a smaller --tile; each step is an event GPU_FALLBACK_DETECTED.",
     ),
-    "SUBMISSION_INVALID": (
+    "INPUT_DAMAGED": Kind(
         "error",
+        None,
+        "",
+        "A file is cut short, contradicts itself, cannot be decoded, or is no 3-D grey stack.",
+        "A file cannot be used; the run goes on without it.",
+        "Do what its FILE_FAILED advises: in most cases, copy the file again.",
+    ),
+    "SUBMISSION_INVALID": Kind(
+        "error",
+        0,
+        "problems",
+        "The submission.zip, re-read page by page, is not what the competition takes.",
         "The submission failed its own check.",
         "Do not upload it. This is our bug: please report it with the log.",
     ),
+    "TIME_BUDGET": Kind(
+        "warning",
+        None,
+        "",
+        "The time budget was spent before every volume was done in full: the others have cheap masks, or empty ones.",
+        "The time asked for is not enough for every volume.",
+        "Give more time (--time-budget), or run the volumes left in another run.",
+    ),
+    "STALL": Kind(
+        "warning",
+        180.0,
+        "seconds",
+        "No event but a heartbeat came for this long.",
+        "The run has told of no progress for this many seconds: it works on one long step, or something hangs.",
+        "Look at the stack in the record: a network drive or a swapping machine is the usual cause. The run goes on.",
+    ),
 }
-"""Severity, sentence and advice of each code."""
+"""Every alert of the specification, by its code."""
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Return every alert as JSON values: code, severity, limit, unit, rule, sentence, advice, raised."""
+    return [{"code": code, **asdict(kind)} for code, kind in KINDS.items()]
 
 
 @dataclass(frozen=True)
@@ -95,8 +213,8 @@ class Alert:
     @classmethod
     def of(cls, code: str, value: Any, limit: Any, file: str | None = None) -> Alert:
         """Return the alert of a code with its own words."""
-        severity, sentence, advice = TEXTS[code]
-        return cls(code, severity, value, limit, sentence, advice, file)
+        kind = KINDS[code]
+        return cls(code, kind.severity, value, limit, kind.sentence, kind.advice, file)
 
     def event(self) -> Event:
         """Return the event ALERT."""

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gpu_nx47 import tables
+import numpy as np
+
+from gpu_nx47 import rescue, tables
 
 if TYPE_CHECKING:
-    from gpu_nx47.backend import Meter
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.backend import Backend, Meter
     from gpu_nx47.settings import SegmentSettings
     from gpu_nx47.stats import Histogram
 
@@ -81,12 +87,49 @@ def segment(backend: Meter, probability: Any, limits: Thresholds, calibrated: in
     final = clean(hysteresis OR calibrated); cleaning is closing, opening, then dust.
     """
     anchored = backend.hysteresis(probability, weak=limits.weak, strong=limits.strong)
-    active = probability >= calibrated
-    mask = anchored | active
+    mask = clean(backend, anchored | (probability >= calibrated), settings)
+    return Masks(anchored, probability >= calibrated, mask)  # compared again: kept, it would stand beside the cleaning
+
+
+def cutter(
+    backend: Meter, limits: Thresholds, calibrated: int, settings: SegmentSettings
+) -> Callable[[NDArray[np.uint16]], tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Return what makes the hysteresis, calibrated and final mask of a probability, all on the host.
+
+    Parameters
+    ----------
+    backend : Meter
+    limits : Thresholds
+    calibrated : int
+        Lowest active code.
+    settings : SegmentSettings
+    """
+
+    def cut(probability: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], ...]:
+        masks = segment(backend, backend.to_device(probability), limits, calibrated, settings)
+        there = (masks.hysteresis, masks.calibrated, masks.final)
+        return tuple(np.ascontiguousarray(backend.to_host(mask)) for mask in there)
+
+    def whole(probability: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+        hysteresis, active, final = rescue.whole(backend, "the masks", lambda: cut(probability))
+        return hysteresis, active, final
+
+    return whole
+
+
+def clean(backend: Backend | Meter, mask: Any, settings: SegmentSettings) -> Any:
+    """Return a mask after closing, opening and the removal of dust, as far as the settings ask for them.
+
+    Parameters
+    ----------
+    backend : Backend or Meter
+    mask : device array of bool
+    settings : SegmentSettings
+    """
     if any(settings.closing):
         mask = backend.closing(mask, radius=settings.closing, shape="box")
     if any(settings.opening):
         mask = backend.opening(mask, radius=settings.opening, shape="box")
     if settings.dust > 1:
         mask = backend.remove_small(mask, min_size=settings.dust, connectivity=26)
-    return Masks(anchored, active, mask)
+    return mask

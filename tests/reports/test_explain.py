@@ -1,0 +1,212 @@
+"""An explanation says what the log says, in both languages, and never a figure that the log does not carry."""
+
+import json
+import re
+import string
+
+import pytest
+from old_logs import V121_FACTS
+from records import METRICS, events, record
+from told_logs import ALERT, corpus
+
+from gpu_nx47 import explain
+from gpu_nx47.cli import main
+from gpu_nx47.explain import SECTIONS, tell, write
+from gpu_nx47.journal import RECORD_NAME
+
+RULES = [rule for section in SECTIONS for rule in section.rules()]
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    return corpus(tmp_path_factory.mktemp("logs"))
+
+
+def slots(sentence):
+    return sorted(name for _, name, _, _ in string.Formatter().parse(sentence) if name)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_has_both_languages_with_the_same_slots(rule):
+    assert rule.words.en.strip()
+    assert rule.words.fr.strip()
+    assert set(slots(rule.words.en)) == set(slots(rule.words.fr))
+    assert rule.words.en != rule.words.fr or not re.search("[A-Za-z]{4}", re.sub(r"{.*?}|SHA-256", "", rule.words.en))
+
+
+def test_the_names_of_rules_are_their_own():
+    names = [rule.name for rule in RULES]
+    assert len(set(names)) == len(names)
+
+
+def test_every_rule_is_said_by_some_log(logs):
+    told = [tell(path) for path in logs.values()]
+    unsaid = [rule.name for rule in RULES if not any(rule.said(t) for t in told)]
+    assert unsaid == []
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_every_log_becomes_a_whole_text(logs, language):
+    for name, path in logs.items():
+        shown = write(tell(path), language)
+        assert not re.search(r"\bNone\b|\bnan\b|[{}]", shown), name
+        assert max(map(len, shown.splitlines())) <= 160, name
+
+
+def joined(text):
+    """Return a text on one line, all spaces plain."""
+    return " ".join(text.replace("\u00a0", " ").split())
+
+
+def test_the_seeds_v121_log_is_explained_in_english(logs):
+    shown = joined(write(tell(logs["V121"]), "en"))
+    for words in (
+        "a flat log of the old program (NX47 V121)",
+        "1 volume to do",
+        "1,615 files in all",
+        "`.csv = 2`, `.tif = 1613`",
+        "`1407735.tif`",
+        "/kaggle/working/submission.zip",
+        "local_entropy, grad_mag, proj_max, proj_mean, laplace, bandpass_response",
+        "6 weights were active at the end of the training (`non_zero_weights`); start and middle are not given",
+        "final mask 3 %, hysteresis mask (anchored) 0 %, calibrated mask 3 %",
+        "**0 anchors**: the hysteresis mask is empty. Calibration carried everything",
+        "**Throughput: absent.**",
+        "**Hardware: absent.**",
+        "**One block with every count: absent.**",
+        "closed the anchored mask in a stack of 3 slices with an element of 7",
+        "is a hash without a key",
+    ):
+        assert words in shown, words
+
+
+def test_the_seeds_v121_log_is_explained_in_french(logs):
+    shown = joined(write(tell(logs["V121"]), "fr"))
+    for words in (
+        "un journal à plat de l'ancien programme (NX47 V121)",
+        "1 615 fichiers en tout",
+        "**0 ancrage** : le masque d'hystérésis est vide. La calibration a tout porté",
+        "masque final 3 %, masque d'hystérésis (ancré) 0 %, masque calibré 3 %",
+        "6 poids actifs en fin d'entraînement",
+        "**Débit de calcul : absent.**",
+        "**Matériel : absent.**",
+        "est une empreinte sans clé",
+    ):
+        assert words in shown, words
+
+
+def figures(text):
+    return set(re.findall(r"\d+(?:[.,]\d+)?", text.replace(",", "")))
+
+
+def test_what_the_v121_log_shows_holds_no_figure_of_ours(logs):
+    shown = write(tell(logs["V121"]), "en").partition("## What this log shows")[2].partition("## What this log does")[0]
+    named = figures("NX47 V121 UTC v121_execution_logs.json SHA-256 1e-8")
+    told = figures(json.dumps(V121_FACTS)) | {"3", "0", "6"}  # 0.03 is 3 %; 6 events, 5 s apart
+    shown = re.sub(r"First event.*?machine\.", "", shown, flags=re.DOTALL)
+    assert figures(shown) <= told | named
+
+
+@pytest.mark.parametrize("key", [key for key in METRICS if isinstance(METRICS[key], int | float)])
+def test_a_figure_that_the_log_lacks_is_not_said(tmp_path, key):
+    """Every figure of the log is odd and long; without its key its digits are nowhere."""
+    marked = {**METRICS, key: 0.7654321 if isinstance(METRICS[key], float) else 7_654_321}
+    gone = {k: v for k, v in METRICS.items() if k != key}
+    found = []
+    for name, metrics in (("with", marked), ("gone", gone)):
+        (tmp_path / name).write_bytes(record(events(metrics=metrics)))
+        shown = write(tell(tmp_path / name), "en")
+        found.append("7,654,321" in shown or "76.5 %" in shown)
+    assert found[1] is False
+    sums_are_told = key.startswith(("pixels_anchor", "pixels_papyrus", "materials", "patterns", "golden", "anomal"))
+    assert found[0] or not sums_are_told
+
+
+@pytest.mark.parametrize("garbage", [None, True, "NaN", [None], {"a": "b"}, 10**30, 10**400, "\x1b[31m"])
+def test_no_garbage_in_place_of_a_value_stops_it_or_is_believed(tmp_path, garbage):
+    path = tmp_path / RECORD_NAME
+    for told in (events(alerts=[ALERT]), V121_FACTS):
+        for k, (name, data) in enumerate(told):
+            spoilt = [*told]
+            spoilt[k] = (name, dict.fromkeys(data, garbage))
+            path.write_bytes(record(spoilt))
+            for language in ("en", "fr"):
+                shown = write(tell(path), language)
+                assert "\x1b" not in shown
+                assert not re.search(r"\bNone\b|\bnan\b", shown)
+
+
+def test_chance_stands_beside_its_counter_in_both_languages(logs):
+    english, french = (joined(write(tell(logs["chance"]), language)) for language in ("en", "fr"))
+    for words in (
+        "3 materials: connected pieces of the final mask. In corner cubes of one size: 3.5 a cube",
+        "clusters that these anomalies form. By chance alone 1 to 9.25: no more than chance gives.",
+        "What chance would give is not told for**: `pixels_anchor_detected`",
+        "- 20 anomalies, where chance gives 0 to 5: something here is sharper than noise.",
+    ):
+        assert words in english, words
+    assert "Par le seul hasard, de 1 à 9,25 : pas plus que ce que donne le hasard." in french
+    assert "ici 3,5 par cube, par le seul hasard de 0,5 à 2 : au-dessus de ce que donne le hasard." in french
+    assert (
+        "7 golden nonces: the most probable voxels of the final mask. -" in english
+    )  # no range: no verdict is believed
+    assert "nothing here stands out from noise" not in english
+
+
+def test_the_chance_of_one_file_is_not_that_of_several(tmp_path):
+    entry = {"low": 1, "high": 2, "verdict": "above", "unit": "volume"}
+    metrics = {**METRICS, "expected_by_chance": {"golden_nonce_detected": entry}}
+    first, second = (events(file=file, metrics=metrics) for file in "ab")
+    path = tmp_path / RECORD_NAME
+    path.write_bytes(record([*first[:6], *second[2:6], *events()[6:]]))
+    assert "By chance alone" not in write(tell(path), "en")
+    path.write_bytes(record(first))
+    assert "By chance alone 1 to 2" in joined(write(tell(path), "en"))
+
+
+def test_shares_of_several_files_are_weighted_by_their_voxels(tmp_path):
+    told = [events()[0]]
+    for file, share, voxels in (("a", 0.1, 1000), ("b", 0.4, 3000)):
+        metrics = {**METRICS, "active_ratio_final": share, "valid_voxels": voxels}
+        told += events(file=file, metrics=metrics)[2:6]
+    path = tmp_path / RECORD_NAME
+    path.write_bytes(record(told))
+    assert tell(path).share("active_ratio_final") == pytest.approx(0.325)
+    assert tell(path).total("materials_detected") == 6
+
+
+@pytest.mark.parametrize(("cost", "verdict"), [(0.2, "it has learned something"), (0.69, "it has learned nothing")])
+def test_the_verdict_on_learning_follows_the_figures(tmp_path, cost, verdict):
+    info = {"selected_hyperparams": {"val_ce": cost}, "validation_prior_ce": 0.69}
+    path = tmp_path / RECORD_NAME
+    path.write_bytes(record(events(metrics={**METRICS, "train_info": info})))
+    assert verdict in joined(write(tell(path), "en"))
+
+
+def test_a_stamp_that_is_no_date_is_left_out(tmp_path):
+    path = tmp_path / "v121_execution_logs.json"
+    path.write_text(json.dumps([{"ts_ns": stamp, "event": "STEP"} for stamp in ("9" * 30, "soon", -5, 2.5, True)]))
+    assert tell(path).first_ns is None
+
+
+# The command
+
+
+def test_the_command_shows_or_writes_the_text(logs, tmp_path, capsys):
+    assert main(["explain", str(logs["V121"])]) == 0
+    assert capsys.readouterr().out == write(tell(logs["V121"]), "en")
+    target = tmp_path / "rapport.md"
+    assert main(["explain", str(logs["V121"]), "--lang", "fr", "-o", str(target)]) == 0
+    assert target.read_text(encoding="utf-8") == write(tell(logs["V121"]), "fr")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_stands_for_the_log_in_it(logs, capsys):
+    assert main(["explain", str(logs["whole"].parent)]) == 0
+    assert RECORD_NAME in capsys.readouterr().out
+
+
+def test_another_language_is_2(logs, capsys):
+    assert main(["explain", str(logs["V121"]), "--lang", "de"]) == 2
+    assert "expected one of en, fr" in capsys.readouterr().err
+    assert explain.LANGUAGES == ("en", "fr")
