@@ -161,9 +161,9 @@ KINDS: Final[dict[str, Kind]] = {
         "error",
         None,
         "",
-        "A file is cut short, contradicts itself, cannot be decoded, or is no 3-D grey stack.",
+        "A file is cut short, contradicts itself, cannot be decoded, is no 3-D grey stack, or does not fit in memory.",
         "A file cannot be used; the run goes on without it.",
-        "Do what its FILE_FAILED advises: in most cases, copy the file again.",
+        "Do what its FILE_FAILED advises: for a damaged file, copy it again.",
     ),
     "SUBMISSION_INVALID": Kind(
         "error",

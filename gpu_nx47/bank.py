@@ -13,7 +13,7 @@ import numpy as np
 
 from gpu_nx47 import tables
 from gpu_nx47.errors import SettingsError
-from gpu_nx47.settings import split_feature
+from gpu_nx47.settings import SCALED_FEATURES, split_feature
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
@@ -71,6 +71,15 @@ def feature(name: str) -> Feature:
 def halo(names: Sequence[str]) -> int:
     """Return the largest halo of the named features, voxels."""
     return max(feature(name).halo for name in names)
+
+
+def scales(name: str) -> tuple[float, ...]:
+    """Return the sigmas of the Gaussians that a feature is made of."""
+    kind, sigma = split_feature(name)
+    if kind not in SCALED_FEATURES:
+        return ()
+    narrow = 1.0 if sigma is None else sigma
+    return (narrow, BAND_RATIO * narrow) if kind == "bandpass_response" else (narrow,)
 
 
 class TileBank:

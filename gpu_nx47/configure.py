@@ -6,10 +6,12 @@ Later layers win: defaults < preset < TOML file < environment < --set < options 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
@@ -46,6 +48,9 @@ WITHOUT_EFFECT: Final = {
 
 _UNITS_S: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 _DURATION: Final = re.compile(r"(?:(\d+(?:\.\d+)?)\s*(d|h|min|m|s)\s*)+", re.ASCII)
+
+_UNITS_BYTES: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b", re.ASCII | re.IGNORECASE)
 
 _OLD_NAMES: Final = {
     "top_k_features": "features.top_k", "train_max_samples": "neuron.samples", "l1_candidates": "neuron.l1",
@@ -161,6 +166,15 @@ def parse_duration(value: Any) -> Any:
     return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
+def parse_bytes(value: Any) -> Any:
+    """Return the bytes that `4GB` (powers of 1000) or `4GiB` (of 1024) stands for; what is no such text as it is."""
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return value
+    number, unit, binary = match.groups()
+    return math.floor(Fraction(number) * (1024 if binary else 1000) ** _UNITS_BYTES[unit.lower()])
+
+
 def _parse_override(override: str) -> tuple[str, Any]:
     key, equals, value = override.partition("=")
     if not equals:
@@ -232,6 +246,8 @@ def _build(flat: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     for key, value in flat.items():
         if key == "time_budget":
             value = parse_duration(value)
+        if key == "memory":
+            value = parse_bytes(value)
         section, dot, name = key.rpartition(".")
         (sections.setdefault(section, {}) if dot else top)[name] = _fit(value, known[key])
     kinds = get_type_hints(Settings)

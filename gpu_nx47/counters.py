@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import stats, tables
+from gpu_nx47 import rescue, stats, tables
 from gpu_nx47.atomic import whole_file
 from gpu_nx47.engine import slabs
 from gpu_nx47.stats import Histogram
@@ -172,6 +172,12 @@ class Anomalies:
     clusters: int
     limit_low: float
     limit_high: float
+    index: NDArray[np.int64]
+    """Flat index of each anomalous voxel, ascending."""
+    cluster: NDArray[np.int32]
+    """Number of the 26-connected cluster that it belongs to, from 1."""
+    excess: NDArray[np.float64]
+    """How many robust deviations its Laplacian lies from the median, signed."""
 
 
 def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
@@ -203,9 +209,30 @@ def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
     mask = np.empty(bend.shape, np.bool_)
     for rows in slabs(bend.shape):
         mask[rows] = (bend[rows] < low) | (bend[rows] > high)
+    index = np.flatnonzero(mask)
+    excess = (bend.reshape(-1)[index] - np.float64(median)) * (ROBUST_Z / reach)
     del bend, codes  # labels take twice their room
-    _, clusters = engine.backend.label(engine.backend.to_device(mask), connectivity=26)
-    return Anomalies(int(np.count_nonzero(mask)), int(clusters), low, high)
+    cluster, clusters = clusters_of(engine, mask, index)
+    return Anomalies(len(index), clusters, low, high, index, cluster, excess)
+
+
+def clusters_of(engine: Engine, mask: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+    """Return the number of the 26-connected cluster of each voxel of a mask, from 1, and how many there are.
+
+    Parameters
+    ----------
+    engine : Engine
+    mask : numpy.ndarray of bool, shape (z, y, x)
+    index : numpy.ndarray of int64
+        Flat indices of its voxels.
+    """
+    meter = engine.backend
+
+    def label() -> tuple[NDArray[np.int32], int]:
+        labels, clusters = meter.label(meter.to_device(mask), connectivity=26)
+        return meter.to_host(meter.gather(labels, index=meter.to_device(index))), int(clusters)
+
+    return rescue.whole(meter, "the clusters", label)
 
 
 def _fold(counts: NDArray[np.int64], distance: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -249,9 +276,14 @@ class References:
             return None, "no reference: no volume before this one selected the same features"
         return unknown_voxels(_tally(cells, anchored), before), None
 
+    def rare(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Return which joint cells the volumes so far hardly have; None: none of them selected the same features."""
+        before = self._counts.get(frozenset(names))
+        return None if before is None else rare_cells(before)
+
     def save(self, path: Path) -> None:
         """Write what was gathered, as a NumPy archive, whole or not at all; OutputError where that fails."""
-        parts = {f"counts/{_word(key)}": counts for key, counts in self._counts.items()}
+        parts: dict[str, NDArray] = {f"counts/{_word(key)}": counts for key, counts in self._counts.items()}
         for key, found in self._tables.items():
             parts.update({f"table/{_word(key)}/{name}": table for name, table in found.items()})
         with whole_file(path) as file:
@@ -297,9 +329,13 @@ def cell_tables(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.uin
 
 def unknown_voxels(cells_of_anchored: NDArray[np.int64], reference: NDArray[np.int64]) -> int:
     """Return how many anchored voxels lie in joint cells with under 1e-5 of the reference."""
-    total = int(reference.sum())
-    rare = reference < RARE * total
-    return int(cells_of_anchored[rare].sum())
+    return int(cells_of_anchored[rare_cells(reference)].sum())
+
+
+def rare_cells(reference: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which joint cells hold under 1e-5 of the reference."""
+    rare: NDArray[np.bool_] = reference < RARE * int(reference.sum())
+    return rare
 
 
 def border_share(mask: NDArray[np.bool_], depth: int) -> tuple[float, float]:

@@ -8,7 +8,8 @@
     ├── BackendUnavailableError    the backend asked for cannot run here, or lacks a kernel
     ├── InputError                 one input cannot be used; the run goes on without it
     │   ├── DamagedInputError      cut short, inconsistent, or unreadable
-    │   └── NotAVolumeError        readable, but not a 3-D grey stack
+    │   ├── NotAVolumeError        readable, but not a 3-D grey stack
+    │   └── TooLargeError          whole, but it takes more memory than the run may hold
     ├── TimeSpentError             the time budget is spent; the run packs what it has
     └── OutputError                a result cannot be written, or is not valid
 
@@ -111,6 +112,10 @@ class OutputError(Nx47Error):
         """Return the error of a file that the system would not let us write, with what to do about it."""
         advice = _ADVICE.get(error.errno or 0, advice)
         return cls(f"{path}: cannot be written: {error.strerror or error}. {advice}")
+
+
+class TooLargeError(InputError):
+    """A volume that would take more memory than the run may hold."""
 
 
 class TimeSpentError(Nx47Error):

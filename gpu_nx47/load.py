@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_nx47._tiff import LIMIT_BYTES, StackInfo, decode, decode_apart, inspect, inspect_file
-from gpu_nx47._tiff.inspection import unreadable
-from gpu_nx47.errors import DamagedInputError, NotAVolumeError
+from gpu_nx47._tiff import LIMIT_BYTES, StackInfo, decode, decode_apart, empty_stack, inspect, inspect_file
+from gpu_nx47._tiff.decoding import PAGE_COPIES
+from gpu_nx47._tiff.inspection import promised, unreadable
+from gpu_nx47.errors import DamagedInputError, NotAVolumeError, TooLargeError
 from gpu_nx47.hardware import usable_processors
 from gpu_nx47.settings import LoadSettings
 from gpu_nx47.volume import Box, Source, Volume, Window
@@ -39,9 +40,10 @@ def load(
     settings : LoadSettings
         The percentiles of the window, and the voxel size where the file tells none.
     limit_bytes : int
-        Most bytes that the decoded voxels may take.
+        Most bytes that reading may hold at once, as `reading_bytes` counts them; headers, codecs and threads take up to
+        256 MB beside.
     threads : int, optional
-        Pages decoded at once; by default one for each usable processor. Changes no bit.
+        Most pages decoded at once; by default one for each usable processor. Changes no bit.
 
     Returns
     -------
@@ -54,14 +56,17 @@ def load(
         Cut short, contradicting itself, not decodable, or with values that are not finite.
     NotAVolumeError
         Not a 3-D grey stack of uint8, uint16 or float.
+    TooLargeError
+        Reading would hold more than `limit_bytes`.
     """
     seen = hashlib.sha256()
     if _is_sliced(source):
         stored, size, count = _load_slices(source, settings, seen, limit_bytes)
     else:
-        data = _read(source.path)
+        data = _read(source.path, limit_bytes)
         seen.update(data)
         info = inspect(data, str(source.path), limit_bytes=limit_bytes)
+        _check_room(info, info.shape, len(data), limit_bytes)
         stored, size, count = _decode(data, info, settings, limit_bytes, threads), info.voxel_size_um, len(data)
         del data
     if stored.dtype.kind == "f":
@@ -82,12 +87,61 @@ def load(
     )
 
 
+def reading_bytes(shape: Shape, dtype: np.dtype[Any], file_bytes: int) -> int:
+    """Return the most bytes that reading holds at once.
+
+    Parameters
+    ----------
+    shape : (z, y, x)
+    dtype : numpy.dtype
+        Of the voxels as stored.
+    file_bytes : int
+        Bytes of the file, or of the largest one of a folder of slices.
+
+    Notes
+    -----
+    While decoding: the file, the voxels as stored and the copies of one page. Then, of wide types: the voxels as
+    stored, the grey ones, and of floats the copy that the percentiles are taken from.
+    """
+    voxels = math.prod(shape)
+    stored = voxels * dtype.itemsize
+    decoding = file_bytes + stored + PAGE_COPIES * (stored // shape[0])
+    if dtype == np.uint8:
+        return decoding
+    return max(decoding, stored + voxels + (stored if dtype.kind == "f" else 0))
+
+
+def _check_room(info: StackInfo, shape: Shape, file_bytes: int, limit_bytes: int) -> None:
+    """Refuse a volume of which reading holds more than the limit; `shape` is the whole volume's."""
+    needed = reading_bytes(shape, info.dtype, file_bytes)
+    if needed > limit_bytes:
+        raise TooLargeError(
+            info.name,
+            "the volume is too large to be read",
+            expected=f"at most {limit_bytes} bytes held while reading",
+            found=f"{needed} for {shape} of {info.dtype.name} in a file of {file_bytes}",
+            advice="Cut the volume into smaller stacks.",
+            shape=promised(shape),
+        )
+
+
 def digest(source: Source) -> str:
     """Return the SHA-256, in hex, of a source's bytes: what `load` gives with the volume. Raises as `load` does."""
     found = hashlib.sha256()
     for path in source.files:
-        found.update(_read(path))
+        found.update(_read(path, LIMIT_BYTES))
     return found.hexdigest()
+
+
+def read_layout(source: Source, *, limit_bytes: int = LIMIT_BYTES) -> tuple[Shape, np.dtype[Any], int]:
+    """Return shape, type of voxel and bytes of the largest file of a source, by its headers alone.
+
+    Raises as `load` does where they are refused; of a folder of slices only the first is looked into.
+    """
+    sliced = _is_sliced(source)
+    info = inspect_file(source.files[0], single=sliced, limit_bytes=limit_bytes)
+    shape = (len(source.files), *info.shape[1:]) if sliced else info.shape
+    return shape, info.dtype, max(map(_size, source.files))
 
 
 def read_shape(source: Source) -> Shape:
@@ -126,9 +180,26 @@ def _is_sliced(source: Source) -> bool:
     return source.files != (source.path,)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limit_bytes: int) -> bytes:
+    """Return a file's bytes; nothing of a file above the limit is read."""
+    size = _size(path)
+    if size > limit_bytes:
+        raise TooLargeError(
+            str(path),
+            "the file is too large to be read",
+            expected=f"at most {limit_bytes} bytes held while reading",
+            found=f"a file of {size} bytes",
+            advice="Cut the volume into smaller stacks.",
+        )
     try:
         return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -148,14 +219,15 @@ def _load_slices(source: Source, settings: LoadSettings, seen: Any, limit_bytes:
     first: StackInfo | None = None
     count = 0
     for z, path in enumerate(source.files):
-        data = _read(path)
+        data = _read(path, limit_bytes)
         seen.update(data)
         count += len(data)
-        room = limit_bytes // len(source.files)
-        info = inspect(data, str(path), single=True, limit_bytes=room)
+        info = inspect(data, str(path), single=True, limit_bytes=limit_bytes)
+        shape = len(source.files), *info.shape[1:]
+        _check_room(info, shape, len(data), limit_bytes)
         if first is None or stored is None:
             first = info
-            stored = np.empty((len(source.files), *info.shape[1:]), info.dtype.newbyteorder("="))
+            stored = empty_stack(info, shape)
         if info.shape != first.shape or info.dtype.newbyteorder("=") != stored.dtype:
             raise NotAVolumeError(
                 str(path),
@@ -166,7 +238,7 @@ def _load_slices(source: Source, settings: LoadSettings, seen: Any, limit_bytes:
                 page=z,
                 shape=(len(source.files), *first.shape[1:]),
             )
-        stored[z] = _decode(data, info, settings, room, 1)[0]
+        stored[z] = _decode(data, info, settings, limit_bytes, 1)[0]
     if first is None or stored is None:
         raise NotAVolumeError(
             str(source.path),

@@ -133,6 +133,10 @@ class _Sample:
             x, y = np.zeros((len(x), 1), np.int16), np.zeros(1, np.uint8)
         return cls(np.ascontiguousarray(x), np.ascontiguousarray(y))
 
+    def on(self, backend: Meter) -> _Sample:
+        """Return the sample where the kernels want it: it goes there once, for all steps of all trainings."""
+        return _Sample(backend.to_device(self.x), backend.to_device(self.y))
+
     @property
     def share(self) -> float:
         return int(self.y.sum()) / len(self.y)
@@ -220,12 +224,13 @@ def train(
     x = scaling.codes([samples[name] for name in features])
     training, validation, how = split
     fit, held = (_Sample.of(x[:, part], labels[part]) for part in (training, validation))
+    fit_there, held_there = fit.on(backend), held.on(backend)
     done: list[Training] = []
     total = len(settings.l1) * len(settings.l2)
     for l2 in settings.l2:
         weights, bias = [0.0] * len(features), 0.0
         for l1 in sorted(settings.l1, reverse=True):  # from the strongest: each start is the path so far
-            result = _descend(backend, fit, held, weights, bias, l1, l2, settings)
+            result = _descend(backend, fit_there, held_there, weights, bias, l1, l2, settings)
             weights, bias = list(result.weights), result.bias
             done.append(result)
             if progress:

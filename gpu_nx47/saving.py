@@ -67,26 +67,34 @@ def save_outputs(folder: Path, volume: Volume, solved: Solved, engine: Engine, w
 
 def normals(volume: Volume, engine: Engine) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16]]:
     """Return the unit gradient of G(2), towards the bright side: z, y, x of the box, step 1/32767; 0 where flat."""
-    grey = np.ascontiguousarray(volume.grey[volume.box.slices])
+    grey = volume.grey[volume.box.slices]
     found = tuple(np.zeros(grey.shape, np.int16) for _ in range(3))
     margin = bank.feature(f"grad_mag@{survey.NORMAL_SIGMA:g}").halo
 
-    def work(tile: Tile) -> NDArray[np.float64]:
+    def work(tile: Tile) -> NDArray[np.int16]:
         smooth = bank.TileBank(engine.backend, grey, tile, None, margin).smooth(survey.NORMAL_SIGMA, 1)
-        host = engine.backend.to_host(smooth).astype(np.int32)
-        core = tile.within(0, 1)
         # A face of the box has no neighbour beyond it: the symmetric border repeats the voxel itself.
-        padded = np.pad(host, 1, mode="edge")
-        parts = []
-        for axis in range(3):
-            ahead = [slice(1, -1)] * 3
-            behind = [slice(1, -1)] * 3
-            ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
-            parts.append((padded[tuple(ahead)] - padded[tuple(behind)])[core].reshape(-1))
-        return survey.unit_vectors(np.stack(parts, axis=1))
+        padded = np.pad(engine.backend.to_host(smooth).astype(np.int32), 1, mode="edge")
+        z, y, x = tile.within(0, 1)
+        depth, height, width = (part.stop - part.start for part in (z, y, x))
+        codes = np.empty((3, depth, height, width), np.int16)
+        for k in range(depth):  # slice by slice: float64 vectors of the whole tile would take 24 bytes a voxel
+            rows, columns = slice(y.start + 1, y.stop + 1), slice(x.start + 1, x.stop + 1)
+            near = padded[z.start + k : z.start + k + 3]
+            vectors = survey.unit_vectors(
+                np.stack(
+                    [
+                        (near[2] - near[0])[rows, columns].reshape(-1),
+                        (near[1, y.start + 2 : y.stop + 2] - near[1, y.start : y.stop])[:, columns].reshape(-1),
+                        (near[1, :, x.start + 2 : x.stop + 2] - near[1, :, x.start : x.stop])[rows].reshape(-1),
+                    ],
+                    axis=1,
+                )
+            )
+            codes[:, k] = np.rint(vectors * NORMAL_STEPS).astype(np.int16).T.reshape(3, height, width)
+        return codes
 
-    for tile, vectors in engine.map(grey.shape, work):
-        shape = found[0][tile.core].shape
+    for tile, codes in engine.map(grey.shape, work):
         for axis in range(3):
-            found[axis][tile.core] = np.rint(vectors[:, axis] * NORMAL_STEPS).astype(np.int16).reshape(shape)
+            found[axis][tile.core] = codes[axis]
     return found[0], found[1], found[2]

@@ -178,6 +178,8 @@ class Settings:
     """PEM file of an Ed25519 key that signs the record beside the run's own; empty: none."""
     time_budget: float | None = None
     """Seconds after which the submission is to be there; None: as long as it takes. Texts like 8h30m are understood."""
+    memory: int | None = None
+    """Most bytes to hold; None: what the machine has left. Texts like 4GB are understood. Changes no bit."""
     features: FeatureSettings = field(default_factory=FeatureSettings)
     neuron: NeuronSettings = field(default_factory=NeuronSettings)
     segment: SegmentSettings = field(default_factory=SegmentSettings)
@@ -201,12 +203,16 @@ class Settings:
         budget = self.time_budget
         holds = budget is None or (isinstance(budget, float) and 0 < budget <= 1e9)
         _require(holds, "time_budget", "seconds above 0, or a time such as 8h30m", budget)
+        amount = self.memory
+        holds = amount is None or (isinstance(amount, int) and not isinstance(amount, bool) and 0 < amount <= 2**60)
+        _require(holds, "memory", "bytes above 0, or a size such as 4GB, 4GiB or 800MB", amount)
         for key, kind in _SECTIONS.items():
             _require(isinstance(getattr(self, key), kind), key, f"a table of {key} settings", getattr(self, key))
 
 
 CHANGE_NO_MASK: Final = frozenset({
-    "backend", "tile", "threads", "time_budget", "ultra_console_log", "record", "identity_key", "load.untrusted",
+    "backend", "tile", "threads", "memory", "time_budget", "ultra_console_log", "record", "identity_key",
+    "load.untrusted",
 })  # fmt: skip
 """Keys in which a run may differ from the unfinished one that it goes on with."""
 

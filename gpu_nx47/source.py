@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
 from gpu_nx47.errors import DamagedInputError, InputError, UsageError
 from gpu_nx47.volume import Source
+
+Shape = tuple[int, int, int]
 
 KAGGLE_INPUT: Final = Path("/kaggle/input")
 SLUG: Final = "vesuvius-challenge-surface-detection"
@@ -87,6 +89,50 @@ def discover(root: Path | str | None, *, kaggle_input: Path = KAGGLE_INPUT) -> D
     sources.sort(key=lambda source: natural_key(source.id))
     total, folders, suffixes = _survey(root)
     return Discovery(root, layout, tuple(sources), train, total, folders, suffixes)
+
+
+def differing_shapes(sources: Iterable[Source]) -> Iterator[tuple[str, Shape, Shape]]:
+    """Yield the id and shape of each stack whose shape is doubtful, with the shape of what it is compared with.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        Only headers are read; files that are refused and folders of slices are passed over.
+
+    Notes
+    -----
+    A stack cut between two pages, whose file tells no number of pages, looks whole. Two things can tell: its label
+    (`x_labels/` beside `x_images/`) has another shape; or it has fewer pages than more than half of the stacks with
+    pages of its size, itself counted, have in common.
+    """
+    stacks = [(source, *told) for source in sources if (told := _headers(source)) is not None]
+    depths: dict[tuple[int, ...], Counter[int]] = {}
+    for _, shape, _ in stacks:
+        depths.setdefault(shape[1:], Counter())[shape[0]] += 1
+    for source, shape, counted in stacks:
+        alike = depths[shape[1:]]
+        usual, times = alike.most_common(1)[0]
+        label = _headers(_stack(_label_path(source.path)))
+        if label is not None and label[0] != shape:
+            yield source.id, shape, label[0]
+        elif not counted and shape[0] < usual and 2 * times > alike.total():
+            yield source.id, shape, (usual, *shape[1:])
+
+
+def _headers(source: Source) -> tuple[Shape, bool] | None:
+    """Return a stack's shape, and whether its description tells the number of pages; None where it is refused."""
+    from gpu_nx47._tiff import inspect_file
+
+    try:
+        info = inspect_file(source.path)
+    except InputError:  # a folder of slices too
+        return None
+    return info.shape, info.counted
+
+
+def _label_path(image: Path) -> Path:
+    """Return where the label of an image would lie, by the competition's names."""
+    return image.parent.with_name(re.sub("_images$", "", image.parent.resolve().name) + "_labels") / image.name
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

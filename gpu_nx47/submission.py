@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import shutil
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47._tiff import encode_stack, inspect, inspect_file
+from gpu_nx47._tiff import decode, encode_stack, inspect, inspect_file
 from gpu_nx47.atomic import whole_file, write_whole
 from gpu_nx47.errors import InputError, OutputError
 
@@ -39,6 +41,25 @@ PILLOW_ERRORS: Final = (
     struct.error,
 )
 """What Pillow raises on damaged TIFFs, by its own tests; SyntaxError is its word for a bad header."""
+
+
+ZIP_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+"""What zipfile raises on damaged members."""
+DEFLATE_RATIO: Final = 1040
+"""Bytes that one deflated byte can become."""
+MOST_UNKNOWN: Final = 1 << 30
+"""Voxels of a mask whose image tells no shape."""
+MOST_PAGES: Final = 1 << 14
+"""Its pages."""
 
 
 def encode_mask(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
@@ -155,7 +176,7 @@ def check_submission(zip_path: Path, images: Mapping[str, Shape | None] | Path) 
             for info in _check_members(infos, expected, problems):
                 found = _check_mask(archive, info, expected[info.filename.removesuffix(".tif")], problems)
                 voxels, foreground = voxels + found[0], foreground + found[1]
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, struct.error) as error:
         problems.append(f"{zip_path} cannot be read as a zip: {error}")
     return CheckReport(not problems, tuple(problems), members, voxels, foreground)
 
@@ -208,13 +229,22 @@ def _check_mask(
 ) -> tuple[int, int]:
     """Read one mask; return its voxels and foreground voxels, or (0, 0) with the problem noted."""
     name = info.filename
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        problems.append(f"{name} is packed by the method {info.compress_type}; expected 0 (stored) or 8 (deflated)")
+        return 0, 0
+    most = MOST_UNKNOWN if shape is None else math.prod(shape)
+    pages = MOST_PAGES if shape is None else shape[0]
     # LZW makes noise longer by half at most, and a page's header takes 200 bytes: more is no mask, and may be a bomb.
-    if shape is not None and info.file_size > 2 * shape[0] * shape[1] * shape[2] + 4096 * (shape[0] + 1):
-        problems.append(f"{name} takes {info.file_size} bytes, too many for a mask of {shape}")
+    if info.file_size > 2 * most + 4096 * (pages + 1):
+        problems.append(f"{name} takes {info.file_size} bytes, too many for a mask of {shape or 'any shape'}")
+        return 0, 0
+    # zipfile asks for as much memory as a member declares.
+    if info.compress_size > _length(archive) or info.file_size > DEFLATE_RATIO * info.compress_size:
+        problems.append(f"{name} declares {info.file_size} bytes, more than the zip holds")
         return 0, 0
     try:
         data = archive.read(info)
-    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, RuntimeError, struct.error) as error:
+    except ZIP_ERRORS as error:
         problems.append(f"{name} cannot be read from the zip: {error}")
         return 0, 0
     try:
@@ -222,12 +252,19 @@ def _check_mask(
     except InputError as error:
         problems.append(str(error))
         return 0, 0
-    if shape is not None and found.shape != shape:
+    if shape not in (None, found.shape):
         problems.append(f"{name} has the shape {found.shape}; expected {shape}, as its image")
         return 0, 0
+    if math.prod(found.shape) > most:
+        problems.append(f"{name} has the shape {found.shape}; expected at most {most} voxels")
+        return 0, 0
     try:
+        whole = decode(data, found)  # Pillow reads a damaged page without a word
         with _any_size():
-            return _read_pages(data, name, shape, problems)
+            return _read_pages(data, name, shape, problems, whole)
+    except InputError as error:
+        problems.append(str(error))
+        return 0, 0
     except PILLOW_ERRORS as error:
         problems.append(f"{name} cannot be read with Pillow: {error}")
         return 0, 0
@@ -246,8 +283,16 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _read_pages(data: bytes, name: str, shape: Shape | None, problems: list[str]) -> tuple[int, int]:
-    """Read every page with Pillow; note the first page of each kind of problem."""
+def _length(archive: zipfile.ZipFile) -> int:
+    """Return the bytes of an open zip."""
+    file = archive.fp
+    return 0 if file is None else file.seek(0, io.SEEK_END)
+
+
+def _read_pages(
+    data: bytes, name: str, shape: Shape | None, problems: list[str], whole: NDArray[Any] | None = None
+) -> tuple[int, int]:
+    """Read every page with Pillow; note the first page of each kind of problem, and of voxels unlike `whole`."""
     from PIL import Image
 
     noted: dict[str, str] = {}
@@ -270,6 +315,8 @@ def _read_pages(data: bytes, name: str, shape: Shape | None, problems: list[str]
             highest = int(page.max(initial=0))
             if highest > 1:
                 noted.setdefault("values", f"{name}, page {z}: the value {highest} occurs; expected 0 and 1 only")
+            if whole is not None and (z >= len(whole) or not np.array_equal(page, whole[z])):
+                noted.setdefault("voxels", f"{name}, page {z}: Pillow reads other voxels than stand there")
             voxels += page.size
             foreground += int(np.count_nonzero(page))
     if shape is not None and pages != shape[0]:

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from gpu_nx47.engine import slabs
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
 GOLDEN_QUANTILE: Final = 0.9999
 ANOMALY_QUANTILE: Final = 0.9995
 UNKNOWN_PROBABILITY: Final = 0.9995
+_HIGHEST_BEND: Final = 6 * 65_535
 
 
 def block(
@@ -42,11 +47,12 @@ def block(
         Seconds of this volume.
     """
     z, y, x = probability.shape
-    bend = np.abs(laplacian(probability))
+    golden, _ = _above_quantile((probability[part] for part in slabs(probability.shape)), z * y * x, GOLDEN_QUANTILE)
+    _, bent = _above_quantile(_bends(probability), z * y * x, ANOMALY_QUANTILE)
     operations = y * x * (12 * features + 200)
     return {
         "golden_nonce_detected": _entry(
-            int(np.count_nonzero(_above_quantile(probability, GOLDEN_QUANTILE) & mask)),
+            int(np.count_nonzero((probability >= golden) & mask)),
             "voxels with p above their own 99.99th percentile, within the mask",
             True,
         ),
@@ -54,7 +60,7 @@ def block(
             int(np.count_nonzero(probability > UNKNOWN_PROBABILITY * one)), "voxels with p > 0.9995", False
         ),
         "anomalies_detected": _entry(
-            int(np.count_nonzero(_above_quantile(bend, ANOMALY_QUANTILE))),
+            bent,
             "voxels with |Laplacian of p| above its own 99.95th percentile",
             True,
         ),
@@ -83,15 +89,41 @@ def laplacian(values: NDArray) -> NDArray:
     return result
 
 
-def _above_quantile(values: NDArray, quantile: float) -> NDArray[np.bool_]:
-    """Return where values exceed their quantile, interpolated as np.quantile does, by exact ranks."""
-    position = quantile * (values.size - 1)
+def _bends(values: NDArray) -> Iterator[NDArray]:
+    """Yield the sizes of the Laplacian, a few slices at a time: whole, it would take four times the memory of codes."""
+    for part in slabs(values.shape):
+        first = max(0, part.start - 1)
+        yield np.abs(laplacian(values[first : part.stop + 1])[part.start - first :][: part.stop - part.start])
+
+
+def _above_quantile(parts: Iterable[NDArray], size: int, quantile: float) -> tuple[float, int]:
+    """Return the lowest value that exceeds a quantile, interpolated as np.quantile does, and how many values do.
+
+    Parameters
+    ----------
+    parts : iterable of numpy.ndarray
+        The values: floats, or codes from 0 to 393,210.
+    size : int
+        Number of values in all parts.
+    quantile : float
+        0..1.
+    """
+    position = quantile * (size - 1)
     rank = floor(position)
-    ranks = [rank, min(rank + 1, values.size - 1)]
-    if values.dtype.kind == "f":
-        low, high = np.partition(values.reshape(-1), ranks)[ranks]
-    else:  # codes, never negative: their histogram is quicker
-        low, high = np.searchsorted(np.cumsum(np.bincount(values.reshape(-1))), ranks, side="right")
-    if position > rank and high > low:
-        return values >= high
-    return values > low
+    ranks = [rank, min(rank + 1, size - 1)]
+    counts = np.zeros(_HIGHEST_BEND + 2, np.int64)
+    floats: list[NDArray] = []
+    for part in parts:
+        if part.dtype.kind == "f":
+            floats.append(part.reshape(-1))
+        else:  # the histogram of codes is quicker, and small
+            found = np.bincount(part.reshape(-1))
+            counts[: len(found)] += found
+    if floats:
+        values = np.concatenate(floats)
+        low, high = np.partition(values, ranks)[ranks]
+        limit = high if position > rank and high > low else np.nextafter(low, np.inf)
+        return float(limit), int(np.count_nonzero(values >= limit))
+    low, high = np.searchsorted(np.cumsum(counts), ranks, side="right")
+    limit = high if position > rank and high > low else low + 1
+    return int(limit), int(counts[limit:].sum())

@@ -5,9 +5,19 @@ they still find, and imagecodecs returns a short strip as it is. Here the header
 every number, and what is decoded must have exactly the size the headers promise.
 """
 
-from gpu_nx47._tiff.decoding import decode, decoder
+from gpu_nx47._tiff.decoding import decode, decoder, empty_stack
 from gpu_nx47._tiff.encoding import encode_stack
 from gpu_nx47._tiff.inspection import LIMIT_BYTES, StackInfo, inspect, inspect_file
 from gpu_nx47._tiff.untrusted import decode_apart
 
-__all__ = ["LIMIT_BYTES", "StackInfo", "decode", "decode_apart", "decoder", "encode_stack", "inspect", "inspect_file"]
+__all__ = [
+    "LIMIT_BYTES",
+    "StackInfo",
+    "decode",
+    "decode_apart",
+    "decoder",
+    "empty_stack",
+    "encode_stack",
+    "inspect",
+    "inspect_file",
+]

@@ -5,18 +5,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47._tiff import fallback
-from gpu_nx47._tiff.inspection import DEFLATE, DEFLATE_OLD, LZW, NONE, PACKBITS, ZSTD, Page, StackInfo
+from gpu_nx47._tiff import fallback, lzw
+from gpu_nx47._tiff.inspection import Shape, StackInfo
+from gpu_nx47._tiff.page import DEFLATE, DEFLATE_OLD, LZW, NONE, PACKBITS, ZSTD, Page
 from gpu_nx47._tiff.walk import AGAIN, Fault
-from gpu_nx47.errors import InputError
+from gpu_nx47.errors import InputError, TooLargeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+WORK_BYTES: Final = 128 << 20
+"""Memory for the pages in work: where pages are large, fewer are decoded at once."""
+PAGE_COPIES: Final = 4
+"""Copies of a page that live while it is decoded: its strips, decoded, widened, and added up."""
 CODEC_ERRORS = (RuntimeError, ValueError, OSError, zlib.error)
 """What zlib, imagecodecs (RuntimeErrors) and Pillow (OSErrors) raise on damaged bytes."""
 
@@ -31,26 +36,18 @@ def decode(data: bytes, info: StackInfo, *, threads: int = 1) -> NDArray[Any]:
     info : StackInfo
         What `inspect` returned for it.
     threads : int
-        Pages decoded at once; the array, and the page that an error names, do not depend on it.
+        Most pages decoded at once; the array, and the page that an error names, do not depend on it.
 
     Raises
     ------
     DamagedInputError
         A strip does not decode, or decodes to another size than its page declares.
+    TooLargeError
+        The memory does not suffice.
     InputError
-        The memory does not suffice, or a codec is not installed.
+        A codec is not installed.
     """
-    try:
-        out = np.empty(info.shape, info.dtype.newbyteorder("="))
-    except MemoryError:
-        raise InputError(
-            info.name,
-            "the volume does not fit into memory",
-            expected="memory for its voxels",
-            found=f"{info.shape} of {info.dtype.name}",
-            advice="Cut the volume into smaller stacks.",
-            shape=info.shape,
-        ) from None
+    out = empty_stack(info, info.shape)
     try:
         if info.contiguous:
             out[...] = np.frombuffer(data, info.dtype, out.size, info.pages[0].offsets[0]).reshape(info.shape)
@@ -61,6 +58,21 @@ def decode(data: bytes, info: StackInfo, *, threads: int = 1) -> NDArray[Any]:
     return out
 
 
+def empty_stack(info: StackInfo, shape: Shape) -> NDArray[Any]:
+    """Return an array for voxels of the type that was inspected, in the machine's byte order, not yet filled."""
+    try:
+        return np.empty(shape, info.dtype.newbyteorder("="))
+    except MemoryError:
+        raise TooLargeError(
+            info.name,
+            "the volume does not fit into memory",
+            expected="memory for its voxels",
+            found=f"{shape} of {info.dtype.name}",
+            advice="Cut the volume into smaller stacks.",
+            shape=shape,
+        ) from None
+
+
 def _pages(data: bytes, info: StackInfo, out: NDArray[Any], threads: int) -> None:
     """Decode the pages into their places; of several faults, the one of the lowest page is raised."""
 
@@ -68,6 +80,7 @@ def _pages(data: bytes, info: StackInfo, out: NDArray[Any], threads: int) -> Non
         for z in range(start, min(start + step, len(info.pages))):
             _page(data, info.pages[z], out[z], z)
 
+    threads = max(1, min(threads, WORK_BYTES // (PAGE_COPIES * out[0].nbytes)))
     step = max(1, len(info.pages) // (8 * threads))
     starts = range(0, len(info.pages), step)
     if threads == 1 or len(starts) == 1:
@@ -121,7 +134,10 @@ def _segment(segment: memoryview, compression: int, want: int, most: int) -> Any
         return raw
     if (imagecodecs := _imagecodecs()) is not None:
         codecs = {LZW: imagecodecs.lzw_decode, PACKBITS: imagecodecs.packbits_decode, ZSTD: imagecodecs.zstd_decode}
-        return memoryview(codecs[compression](bytes(segment), out=bytearray(most + 1)))
+        packed = bytes(segment)
+        if compression == LZW:
+            lzw.check(packed)
+        return memoryview(codecs[compression](packed, out=bytearray(most + 1)))
     if compression == PACKBITS:
         return fallback.packbits(bytes(segment), most)
     if compression == LZW and most <= fallback.MOST_BYTES:

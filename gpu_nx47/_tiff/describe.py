@@ -23,6 +23,9 @@ MICROMETRES: Final = {
 }  # fmt: skip
 """Micrometres of one unit. ImageJ writes the micro sign escaped, as six ASCII characters and an m."""
 
+MAX_ELEMENT: Final = 1 << 16
+"""Characters of one element of OME's: a parser holds all its attributes at once, at 35 times their room."""
+
 Size = tuple[float, float, float]
 
 
@@ -98,11 +101,16 @@ def _imagej(description: str, resolution: tuple[float | None, float | None]) -> 
 def _ome(description: str) -> Declared:
     if "<!DOCTYPE" in description or "<!ENTITY" in description:
         raise Fault("the OME description holds a document type", expected="plain OME-XML", found="<!DOCTYPE")
+    if re.search(f"<[^<>]{{{MAX_ELEMENT}}}", description):
+        raise Fault("the OME description is damaged", expected=f"elements of at most {MAX_ELEMENT} bytes", found="more")
+    kept = _Pixels()
+    parser = ElementTree.XMLParser(target=kept)
     try:
-        root = ElementTree.fromstring(description.rstrip("\0").strip().encode())
+        parser.feed(description.rstrip("\0").strip())  # as str: an encoding that the text declares counts for nothing
+        parser.close()
     except ElementTree.ParseError as error:
         raise Fault("the OME description is damaged", expected="well-formed XML", found=str(error)) from None
-    images = [element for element in root.iter() if _local(element) == "Pixels"]
+    images = kept.images
     if len(images) != 1:
         raise Fault(
             "the file does not hold one volume",
@@ -111,24 +119,30 @@ def _ome(description: str) -> Declared:
             advice="Save each image as a stack of its own.",
             kind=NotAVolumeError,
         )
-    pixels = images[0]
-    axes = {}
-    for axis in "ZCT":
-        text = pixels.get(f"Size{axis}", "1")
-        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-            raise Fault(f"OME's Size{axis} is damaged", expected="a positive whole number", found=repr(text[:40]))
-        axes[axis] = int(text)
-    _ome_order(pixels, axes)
-    planes = axes["Z"] * axes["C"] * axes["T"]
-    return Declared("OME", planes, axes, _ome_size(pixels))
+    axes = _ome_axes(images[0])
+    return Declared("OME", math.prod(axes.values()), axes, _ome_size(images[0]))
 
 
-def _ome_order(pixels: ElementTree.Element, axes: dict[str, int]) -> None:
-    """Raise Fault where planes do not stand in the file in order along the only long axis (two: the caller refuses)."""
-    long = next((axis for axis in "ZCT" if axes[axis] > 1), "Z")
-    for element in pixels:
-        ifd, first = element.get("IFD", "0"), element.get(f"First{long}", "0")
-        if _local(element) == "TiffData" and ifd != first:
+class _Pixels:
+    """Keeps the attributes of OME's Pixels and checks its planes while the text is parsed: as a tree it takes GBs."""
+
+    def __init__(self) -> None:
+        self.images: list[dict[str, str]] = []
+        self.long = "Z"
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        name = tag.rpartition("}")[2]  # without its namespace
+        if name == "Pixels" and len(self.images) < 2:  # two are too many already
+            self.images.append(attributes)
+            axes = _ome_axes(attributes)
+            self.long = next((axis for axis in "ZCT" if axes[axis] > 1), "Z")
+        elif name == "TiffData" and len(self.images) == 1:
+            self._plane(attributes.get("IFD", "0"), attributes.get(f"First{self.long}", "0"))
+
+    @staticmethod
+    def _plane(ifd: str, first: str) -> None:
+        """Raise Fault where planes do not stand in order along the only long axis (two: the caller refuses)."""
+        if ifd != first:
             raise Fault(
                 "the planes do not stand in order",
                 expected="plane k on page k",
@@ -137,8 +151,21 @@ def _ome_order(pixels: ElementTree.Element, axes: dict[str, int]) -> None:
                 kind=NotAVolumeError,
             )
 
+    def close(self) -> None:
+        """End: the parser asks for it."""
 
-def _ome_size(pixels: ElementTree.Element) -> Size | None:
+
+def _ome_axes(pixels: dict[str, str]) -> dict[str, int]:
+    axes = {}
+    for axis in "ZCT":
+        text = pixels.get(f"Size{axis}", "1")
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+            raise Fault(f"OME's Size{axis} is damaged", expected="a positive whole number", found=repr(text[:40]))
+        axes[axis] = int(text)
+    return axes
+
+
+def _ome_size(pixels: dict[str, str]) -> Size | None:
     size = []
     for axis in "ZYX":
         text = pixels.get(f"PhysicalSize{axis}")
@@ -155,8 +182,3 @@ def _ome_size(pixels: ElementTree.Element) -> Size | None:
 def _size(z: float, y: float, x: float) -> Size | None:
     """Return a voxel size only where it can be one."""
     return (z, y, x) if all(math.isfinite(n) and n > 0 for n in (z, y, x)) else None
-
-
-def _local(element: ElementTree.Element) -> str:
-    """Return an element's name without its namespace."""
-    return element.tag.rpartition("}")[2]

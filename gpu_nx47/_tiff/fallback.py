@@ -10,17 +10,10 @@ import io
 import struct
 from typing import Final
 
-import numpy as np
+from gpu_nx47._tiff import lzw as codes
 
-CLEAR, END, FIRST = 256, 257, 258
-MOST_CODES: Final = 4096 - FIRST + 1
-"""Data codes from one Clear to the next: the first adds no entry to the table, and 12 bits name 4096."""
 MOST_BYTES: Final = 1 << 27
 """Bytes of a strip that Pillow takes: it counts the bits of a row in 32 bits."""
-
-_WIDTHS: Final = 9 + np.searchsorted([254, 766, 1790], np.arange(MOST_CODES + 1), side="right")
-"""Bits of the k-th code after a Clear: TIFF widens one code before its table needs it."""
-_STARTS: Final = np.cumsum(_WIDTHS) - _WIDTHS
 
 
 def lzw(segment: bytes, want: int, most: int) -> bytes:
@@ -33,61 +26,8 @@ def lzw(segment: bytes, want: int, most: int) -> bytes:
     OSError
         Pillow does not decode them.
     """
-    size = lzw_size(segment, most)
+    size = codes.size(segment, most)
     return _pillow(segment, size) if size in (want, most) else bytes(size)
-
-
-def lzw_size(segment: bytes, most: int) -> int:
-    """Return how many bytes LZW codes stand for, counted no further than one above `most`, without decoding them."""
-    if len(segment) < 2 or segment[0] != 128 or segment[1] & 128:
-        raise ValueError("the LZW codes do not start with a Clear code")
-    data = np.frombuffer(segment + bytes(3), np.uint8).astype(np.int32)
-    at, size, bits = 9, 0, 8 * len(segment)
-    tables = 16 + len(segment) // 256  # an honest table takes 4 KiB; without a bound, Clear after Clear takes hours
-    while size <= most:
-        codes = _codes(data, at, bits)
-        ends = np.flatnonzero((codes == CLEAR) | (codes == END))
-        number = int(ends[0]) if len(ends) else len(codes)
-        size += _length(codes[:number])
-        if len(ends) == 0 and len(codes) > MOST_CODES:
-            raise ValueError("the LZW table overflows")
-        if len(ends) == 0 or codes[number] == END:
-            break
-        at += int(_STARTS[number] + _WIDTHS[number])
-        tables -= 1
-        if tables == 0:
-            raise ValueError("the LZW codes clear their table too often")
-    return min(size, most + 1)
-
-
-def _codes(data: np.ndarray, at: int, bits: int) -> np.ndarray:
-    """Return the codes of one table that begins at bit `at`: as many as it may have, and the next."""
-    number = int(np.searchsorted(_STARTS + _WIDTHS, bits - at, side="right"))
-    widths, places = _WIDTHS[:number], at + _STARTS[:number]
-    first = places >> 3
-    window = data[first] << 16 | data[first + 1] << 8 | data[first + 2]
-    codes: np.ndarray = (window >> (24 - (places & 7) - widths)) & ((1 << widths) - 1)
-    return codes
-
-
-def _length(codes: np.ndarray) -> int:
-    """Return the bytes that the codes of one table stand for.
-
-    Notes
-    -----
-    The entry 258 + i is the string of code i and one byte more. Its length is the number of steps from entry to entry
-    down to a byte, counted for all codes at once by doubling the steps.
-    """
-    number = len(codes)
-    literal = codes < CLEAR
-    if np.any(~literal & (codes - FIRST >= np.arange(number))):
-        raise ValueError("an LZW code stands before its entry")
-    parent = np.append(np.where(literal, number, codes - FIRST), number)
-    steps = np.append(np.ones(number, np.int64), 0)
-    while np.any(parent != number):
-        steps += steps[parent]
-        parent = parent[parent]
-    return int(steps.sum())
 
 
 def _pillow(segment: bytes, size: int) -> bytes:
@@ -105,16 +45,17 @@ def _pillow(segment: bytes, size: int) -> bytes:
 
 
 def packbits(segment: bytes, most: int) -> bytes:
-    """Return the bytes of a PackBits strip, no more than one above `most`."""
+    """Return the bytes of a PackBits strip, no more than one above `most`; ValueError where a run is cut."""
     out = bytearray()
     at, end = 0, len(segment)
     while at < end and len(out) <= most:
         head = segment[at]
-        if head < 128:
-            out += segment[at + 1 : at + 2 + head]
-            at += 2 + head
-        else:
-            if head > 128:  # 128 means nothing
-                out += segment[at + 1 : at + 2] * (257 - head)
-            at += 2 if head > 128 else 1
+        if head == 128:  # means nothing
+            at += 1
+            continue
+        following = at + 2 + head if head < 128 else at + 2
+        if following > end:
+            raise ValueError("the PackBits data end within a run")
+        out += segment[at + 1 : following] if head < 128 else segment[at + 1 : following] * (257 - head)
+        at = following
     return bytes(out[: most + 1])

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpu_nx47._tiff.inspection import LIMIT_BYTES, StackInfo
-from gpu_nx47.errors import DamagedInputError, InputError, NotAVolumeError
+from gpu_nx47.errors import DamagedInputError, InputError, NotAVolumeError, TooLargeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ BYTES_PER_SECOND: Final = 2_000_000
 """Slower than any codec here on any machine; what takes longer hangs."""
 REFUSED: Final = 3
 """The child's exit code where it wrote an error instead of voxels."""
-_KINDS: Final = {kind.__name__: kind for kind in (InputError, DamagedInputError, NotAVolumeError)}
+_KINDS: Final = {kind.__name__: kind for kind in (InputError, DamagedInputError, NotAVolumeError, TooLargeError)}
 
 
 def decode_apart(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tiffs import GREY, by_opencv, by_pillow, by_tifffile, one_header, page, refusal, tiff
 
 from gpu_nx47._tiff import decode, inspect, inspection
+from gpu_nx47._tiff import walk as walk_module
 from gpu_nx47._tiff.walk import Fault, open_reader, walk
 from gpu_nx47.errors import DamagedInputError, InputError, NotAVolumeError
 
@@ -159,6 +160,12 @@ def test_too_many_strips(monkeypatch):
     assert refusal(data, DamagedInputError).page == 3  # 8 strips a page
 
 
+def test_too_many_tags(monkeypatch):
+    monkeypatch.setattr(walk_module, "MAX_TAGS", 100)
+    error = refusal(by_tifffile(compression="lzw"), DamagedInputError)
+    assert ("too many tags" in error.what, error.expected) == (True, "at most 100")
+
+
 def test_a_loop_of_pages():
     for pages in ([page()], [page(), page(), page()]):
         assert "loop" in refusal(tiff(*pages, tail=bytes(36), loop=True), DamagedInputError).what
@@ -166,9 +173,9 @@ def test_a_loop_of_pages():
 
 def test_100_000_pages_are_refused_in_seconds():
     data = tiff(*[page(1, 1, count=1)] * 100_000, tail=bytes(100_000))
-    start = time.monotonic()
+    start = time.process_time()
     assert "too long" in refusal(data, DamagedInputError).what
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_headers_laid_over_one_another():
@@ -213,10 +220,17 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_bomb_is_refused_without_room_for_it(bomb):
-    start = time.monotonic()
+    start = time.process_time()
     assert peak_of(lambda: refusal(BOMBS[bomb])) < 4 << 20
-    assert time.monotonic() - start < 2
-    assert refusal(BOMBS[bomb]).shape is None or np.prod(refusal(BOMBS[bomb]).shape) <= 1 << 31
+    assert time.process_time() - start < 2
+    assert refusal(BOMBS[bomb]).shape is None or np.prod(refusal(BOMBS[bomb]).shape) <= 1 << 30
+
+
+@pytest.mark.parametrize("planes", [17_000, 999_999_999])
+def test_a_header_that_promises_very_many_slices_gets_no_zero_mask(planes):
+    """A mask of a thousand million one-voxel pages would be written for a day."""
+    said = f"ImageJ=1.54f\nimages={planes}\n".encode() + b"\0"
+    assert refusal(tiff([*page(1, 1, count=1), (270, 2, said)], tail=bytes(2))).shape is None
 
 
 def test_pages_that_share_one_strip_are_no_way_around_the_limit():

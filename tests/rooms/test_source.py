@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from gpu_nx47.errors import UsageError
-from gpu_nx47.source import SLUG, discover, natural_key
+from gpu_nx47.source import SLUG, differing_shapes, discover, natural_key
 
 
 def stack(path, shape=(5, 8, 9), **options):
@@ -162,3 +162,49 @@ def test_a_link_back_up_ends(tmp_path):
 def test_natural_order():
     names = ["z10", "z9", "z09", "z1b", "a", "1", "z", "²"]
     assert sorted(names, key=natural_key) == ["1", "a", "z", "z1b", "z09", "z9", "z10", "²"]
+
+
+# Shapes beside one another ------------------------------------------------------------------------------------------
+
+
+def differing(root):
+    return list(differing_shapes(discover(root).sources))
+
+
+def test_a_stack_with_fewer_pages_than_most_beside_it_is_named(tmp_path):
+    for name, depth in {"a": 6, "b": 6, "c": 6, "d": 5, "e": 7}.items():
+        stack(tmp_path / f"{name}.tif", (depth, 8, 9), metadata=None)
+    assert differing(tmp_path) == [("d", (5, 8, 9), (6, 8, 9))]  # more pages are no cut
+
+
+def test_stacks_that_need_not_be_alike_are_not_named(tmp_path):
+    stack(tmp_path / "counted.tif", (5, 8, 9))  # tifffile's description tells the number of pages
+    stack(tmp_path / "other.tif", (4, 8, 10), metadata=None)
+    for name, depth in {"a": 6, "b": 6, "c": 6}.items():
+        stack(tmp_path / f"{name}.tif", (depth, 8, 9), metadata=None)
+    (tmp_path / "damaged.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-400])
+    assert differing(tmp_path) == []
+
+
+def test_half_of_the_stacks_is_not_most_of_them(tmp_path):
+    for name, depth in {"a": 6, "b": 5}.items():
+        stack(tmp_path / f"{name}.tif", (depth, 8, 9), metadata=None)
+    assert differing(tmp_path) == []
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_stack_of_another_shape_than_its_label_is_named(tmp_path, counted):
+    options = {} if counted else {"metadata": None}
+    for name, depth in {"a": 5, "b": 6, "c": 6}.items():
+        stack(tmp_path / "train_images" / f"{name}.tif", (depth, 8, 9), **options)
+    for name in "ab":
+        stack(tmp_path / "train_labels" / f"{name}.tif", (6, 8, 9), **options)
+    assert differing(tmp_path / "train_images") == [("a", (5, 8, 9), (6, 8, 9))]
+    assert differing(tmp_path / "train_images" / "a.tif") == [("a", (5, 8, 9), (6, 8, 9))]
+    assert differing(tmp_path / "train_images" / "c.tif") == []
+
+
+def test_a_folder_of_slices_is_compared_with_nothing(tmp_path):
+    for z in range(3):
+        stack(tmp_path / "slices" / f"{z}.tif", (8, 9))
+    assert differing(tmp_path / "slices") == []

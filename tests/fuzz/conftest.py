@@ -1,0 +1,6 @@
+"""Tests are no package (import-mode=importlib): what they share is found by folder."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
