@@ -70,4 +70,3 @@ def test_twins_are_compiled_without_a_place_to_keep_them(world):
     command = [sys.executable, "-c", ONE_TWIN]
     done = subprocess.run(command, env=world, cwd="/", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
