@@ -131,14 +131,15 @@ class Dispatcher:
     def _fan_out(self, event: Event, failures: list[tuple[Observer, Exception]]) -> None:
         ts_ns, mono_ns = self._clock()
         stamped = Stamped(self._seq, ts_ns, mono_ns, event)
-        for observer in self._observers:
+        for place, observer in enumerate(self._observers):
             try:
                 observer(stamped)
             except Exception as error:  # noqa: BLE001 - the others must still see the event; raised by emit
                 failures.append((observer, error))
-                if observer is self._observers[0]:
+                if place == 0:
                     return  # what the record does not hold has not happened: its number is given again
-        self._seq += 1
+            if place == 0:
+                self._seq += 1  # it is in the record, whatever becomes of the others
 
     def _warn_of(self, odd: list[str], event: Event) -> None:
         """Queue one alert for the places of this kind of event that held NaN or infinity for the first time."""

@@ -52,6 +52,12 @@ class LineFile:
             raise
         self._size += len(data)
 
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        if self._handle is None:
+            raise OSError("the file is closed")
+        os.fsync(self._handle)
+
     def close(self) -> None:
         """Bring the file to the disk and close it."""
         if self._handle is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -47,8 +48,47 @@ def tree_root(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
-def slice_hashes(array: NDArray) -> list[bytes]:
+class GrowingTree:
+    """The tree over leaves that come one by one, in memory that grows with the logarithm of their number.
+
+    Notes
+    -----
+    n leaves make one perfect subtree for each bit set in n, the largest on the left; a new leaf joins equals as a carry
+    runs through a counter. The root joins what is there from the right: the split of the RFC.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Leaves so far."""
+        self._peaks: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Take the next leaf hash."""
+        carry, rest = leaf, self.size
+        while rest & 1:
+            carry = node_hash(self._peaks.pop(), carry)
+            rest >>= 1
+        self._peaks.append(carry)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root over the leaves so far."""
+        if not self._peaks:
+            return tree_root(())
+        *left, joined = self._peaks
+        for peak in reversed(left):
+            joined = node_hash(peak, joined)
+        return joined
+
+
+def slice_hashes(array: NDArray, threads: int = 1) -> list[bytes]:
     """Return one leaf hash for each slice along the first axis (z): 0x00, then its bytes in C order, little-endian.
+
+    Parameters
+    ----------
+    array : numpy.ndarray (z, ...)
+    threads : int
+        Slices hashed at once.
 
     Raises
     ------
@@ -58,13 +98,17 @@ def slice_hashes(array: NDArray) -> list[bytes]:
     if array.ndim == 0 or array.dtype.hasobject:
         raise ValueError(f"a digest needs an array of numbers with slices, got {array.dtype} of shape {array.shape}")
     little = array.dtype.newbyteorder("<")
-    hashes = []
-    for part in array:
+
+    def leaf(part: NDArray) -> bytes:
         hasher = hashlib.sha256(LEAF)
         # A view of the bytes: no copy where the slice is contiguous already.
         hasher.update(np.ascontiguousarray(part, little).reshape(-1).view(np.uint8).data)
-        hashes.append(hasher.digest())
-    return hashes
+        return hasher.digest()
+
+    if threads == 1:
+        return list(map(leaf, array))
+    with ThreadPoolExecutor(threads, thread_name_prefix="nx47-hash") as pool:  # hashing lets go of the interpreter
+        return list(pool.map(leaf, array))
 
 
 def array_digest(array: NDArray) -> str:

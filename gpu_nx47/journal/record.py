@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpu_nx47.journal.encoding import compact
 from gpu_nx47.journal.files import LineFile
+from gpu_nx47.journal.merkle import GrowingTree, leaf_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,13 +43,37 @@ class Record:
     def __init__(self, path: Path, earlier: Earlier | None = None) -> None:
         self._file = LineFile(path, 0 if earlier is None else earlier.size)
         self._prev = FIRST_PREV if earlier is None else earlier.prev
+        self._tree = GrowingTree() if earlier is None else tree_of(path, earlier.lines)
+
+    @property
+    def size(self) -> int:
+        """Lines written."""
+        return self._tree.size
+
+    def root(self) -> bytes:
+        """Return the root of RFC 6962's tree over the lines, without their newlines."""
+        return self._tree.root()
+
+    def sync(self) -> None:
+        """Bring the lines to the disk."""
+        self._file.sync()
 
     def __call__(self, stamped: Stamped) -> None:
         """Append one line."""
         line = compact({**record_fields(stamped), "prev": self._prev})
         self._file.append(line)
         self._prev = hashlib.sha256(line).hexdigest()  # only now: a line that was taken back is no one's predecessor
+        self._tree.append(leaf_hash(line))
 
     def close(self) -> None:
         """Bring the record to the disk."""
         self._file.close()
+
+
+def tree_of(path: Path, lines: int) -> GrowingTree:
+    """Return the tree over the first lines of a record."""
+    tree = GrowingTree()
+    with path.open("rb") as stream:
+        for _ in range(lines):
+            tree.append(leaf_hash(stream.readline()[:-1]))
+    return tree

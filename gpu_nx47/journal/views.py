@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from gpu_nx47.hardware import rss_bytes
 from gpu_nx47.journal.files import ListFile, write_json_atomically
 from gpu_nx47.journal.record import RECORD_NAME
 
@@ -20,13 +19,17 @@ METADATA_NAME: Final = "v122_execution_metadata.json"
 
 _SUMMARY_KEYS: Final = (
     "version", "root", "input_dir", "submission_zip", "log_count", "ultra_log", "hardware", "global_stats", "config",
+    "checkpoint",
 )  # fmt: skip
-_TRACE_KEYS: Final = ("stage", "shape", "dtype", "bytes", "min", "max", "mean", "digest")
+_TRACE_KEYS: Final = ("stage", "shape", "dtype", "bytes", "min", "max", "mean", "digest", "rss")
 
 
 def flat_entry(stamped: Stamped) -> dict[str, Any]:
-    """Return an event in V122's flat manner: ts_ns (a number), event, and the data beside them."""
-    data = {key: value for key, value in stamped.event.data.items() if key not in ("ts_ns", "event")}
+    """Return an event in V122's flat manner: ts_ns (a number), event, and the data beside them.
+
+    The leaves of a digest tree, 20 kB an array, stay in the record alone.
+    """
+    data = {key: value for key, value in stamped.event.data.items() if key not in ("ts_ns", "event", "slices")}
     return {"ts_ns": stamped.ts_ns, "event": stamped.event.name, **data}
 
 
@@ -45,6 +48,14 @@ class ClassicLogs:
         self._list.close()
 
 
+def memory_entry(stamped: Stamped) -> dict[str, Any] | None:
+    """Return V122's entry of a traced array; None where the event is no trace."""
+    if stamped.event.name != "ARRAY_TRACE":
+        return None
+    data = stamped.event.data
+    return {"ts_ns": stamped.ts_ns, **{key: data.get(key) for key in _TRACE_KEYS}}
+
+
 class MemoryTracker:
     """Observer that keeps V122's list of the arrays traced, with the memory held at that moment (`rss`, bytes)."""
 
@@ -53,52 +64,69 @@ class MemoryTracker:
 
     def __call__(self, stamped: Stamped) -> None:
         """Append one entry where the event is a trace."""
-        if stamped.event.name != "ARRAY_TRACE":
-            return
-        data = stamped.event.data
-        entry = {"ts_ns": stamped.ts_ns, **{key: data.get(key) for key in _TRACE_KEYS}}
-        entry["rss"] = data.get("rss", rss_bytes())
-        self._list.append(entry)
+        entry = memory_entry(stamped)
+        if entry is not None:
+            self._list.append(entry)
 
     def close(self) -> None:
         """Close the list."""
         self._list.close()
 
 
-class Metadata:
-    """Observer that keeps V122's summary of the run, built from the events alone.
+class Summary:
+    """V122's summary of the run, from the events alone.
 
     What has not happened yet is null: a run that was cut short has no `global_stats` and no `submission_zip`.
+
+    Parameters
+    ----------
+    ultra_log : str
+        Path of the record.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._count = 0
-        self._known: dict[str, Any] = dict.fromkeys(_SUMMARY_KEYS)
-        self._known["ultra_log"] = str(path.with_name(RECORD_NAME))
-        self._closed = False
-        self._write()
+    def __init__(self, ultra_log: str) -> None:
+        self.known: dict[str, Any] = dict.fromkeys(_SUMMARY_KEYS) | {"ultra_log": ultra_log, "log_count": 0}
 
-    def __call__(self, stamped: Stamped) -> None:
-        """Count the event, and rewrite the file where it says something of the summary."""
-        self._count += 1
+    def see(self, stamped: Stamped) -> bool:
+        """Take note of an event; say whether the summary is to be shown anew."""
+        self.known["log_count"] += 1
         name, data = stamped.event.name, stamped.event.data
         match name:
             case "BOOT":
                 self._take(data, "version", "root", "config", "hardware")
             case "DATASET_DISCOVERY":
                 self._take(data, "root")
-                self._known["input_dir"] = data.get("input_dir", _input_folder(data))
+                self.known["input_dir"] = data.get("input_dir", _input_folder(data))
             case "GLOBAL_STATS":
-                self._known["global_stats"] = data
+                self.known["global_stats"] = data
                 self._take(data, "hardware")  # BOOT's block again, with the peaks
             case "EXEC_COMPLETE":
-                self._known["submission_zip"] = data.get("submission")
-            case "FILE_DONE" | "FILE_FAILED":
-                pass  # only the count is newer
+                self.known["submission_zip"] = data.get("submission")
             case _:
-                return
+                return name in ("FILE_DONE", "FILE_FAILED")  # only the count is newer
+        return True
+
+    def _take(self, data: dict[str, Any], *keys: str) -> None:
+        self.known.update({key: data[key] for key in keys if data.get(key) is not None})
+
+
+class Metadata:
+    """Observer that keeps V122's summary of the run, with the newest checkpoint of the record."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._summary = Summary(str(path.with_name(RECORD_NAME)))
+        self._closed = False
         self._write()
+
+    def checkpoint(self, note: str) -> None:
+        """Keep the newest checkpoint, for the next writing."""
+        self._summary.known["checkpoint"] = note
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Rewrite the file where the event says something of the summary."""
+        if self._summary.see(stamped):
+            self._write()
 
     def close(self) -> None:
         """Write the last count."""
@@ -106,12 +134,8 @@ class Metadata:
             self._closed = True
             self._write()
 
-    def _take(self, data: dict[str, Any], *keys: str) -> None:
-        self._known.update({key: data[key] for key in keys if data.get(key) is not None})
-
     def _write(self) -> None:
-        self._known["log_count"] = self._count
-        write_json_atomically(self._path, self._known)
+        write_json_atomically(self._path, self._summary.known)
 
 
 def _input_folder(discovery: dict[str, Any]) -> str | None:

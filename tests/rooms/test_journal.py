@@ -76,7 +76,7 @@ def example_run(emit, clock=None):
     later("STEP", {"name": "load_start", "file": "a"})
     later("FILE_START", {"file": "a", "index": 1, "total": 2, "shape": [4, 5, 6]})
     trace = {"stage": "volume", "shape": [4, 5, 6], "dtype": "uint8", "bytes": 120, "min": 0, "max": 9, "mean": 4.5}
-    later("ARRAY_TRACE", {"file": "a", **trace, "digest": "ab"})
+    later("ARRAY_TRACE", {"file": "a", **trace, "digest": "ab", "slices": ["cd"], "rss": 2 << 20})
     later("STEP", {"name": "features_extract_start", "file": "a"})
     later("PROGRESS_UPDATE", {"file": "a", "stage": "features", "done": 1, "total": 2})
     later("STEP", {"name": "train_start", "file": "a"})
@@ -251,7 +251,21 @@ def test_a_line_half_written_is_taken_back_and_the_chain_goes_on(tmp_path, monke
     dispatcher.emit(Event("STEP", {"name": "next"}))
     dispatcher.close()
     lines = chain_holds((tmp_path / "r").read_bytes())
-    assert [line["seq"] for line in lines] == [0, 2]
+    assert [line["seq"] for line in lines] == [0, 1]  # what the record does not hold has not happened
+
+
+def test_an_observer_that_ends_the_run_leaves_no_number_used_twice(tmp_path):
+    class Ending(Memory):
+        def __call__(self, stamped):
+            if stamped.event.name == "STEP":
+                raise KeyboardInterrupt
+
+    dispatcher = Dispatcher([Record(tmp_path / "r"), Ending()])
+    dispatcher.emit(Event("BOOT", {}))
+    with pytest.raises(KeyboardInterrupt):
+        dispatcher.emit(Event("STEP", {"name": "last"}))
+    dispatcher.emit(Event("EXEC_COMPLETE", {}))
+    assert [line["seq"] for line in chain_holds((tmp_path / "r").read_bytes())] == [0, 1, 2]
 
 
 # The views
@@ -274,7 +288,9 @@ def test_the_views_of_a_whole_run(tmp_path):
     (trace,) = read(out, journal.MEMORY_NAME)
     assert set(trace) == {"ts_ns", "stage", "shape", "dtype", "bytes", "min", "max", "mean", "digest", "rss"}
     assert (trace["stage"], trace["mean"], trace["rss"] > 1e6) == ("volume", 4.5, True)
-    assert read(out, journal.METADATA_NAME) == {
+    known = read(out, journal.METADATA_NAME)
+    assert (out / journal.CHECKPOINT_NAME).read_text().endswith(known.pop("checkpoint"))
+    assert known == {
         "version": "1",
         "root": "/in",
         "input_dir": "/in/test_images",

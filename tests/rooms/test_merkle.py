@@ -61,6 +61,7 @@ def test_an_array_digest_depends_on_values_not_on_layout(dtype, order):
     expected = root_by_definition([part.tobytes("C") for part in little])
     laid = {"C": array, "F": np.asfortranarray(array), "strided": np.repeat(array, 2, axis=2)[:, :, ::2]}[order]
     assert array_digest(laid) == expected.hex()
+    assert slice_hashes(laid, 3) == slice_hashes(laid)
 
 
 def test_one_voxel_changes_the_leaf_of_its_slice_alone():

@@ -1,0 +1,1 @@
+"""The record after the run: verified, shown, and computed again."""

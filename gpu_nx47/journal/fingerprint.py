@@ -1,0 +1,67 @@
+"""A fingerprint of an array that is computed tile by tile, in any order, where the tile lives.
+
+Two sums modulo 2^64 over all voxels: of code * c(x) * b_k(y) * a_k(z), k = 0, 1, where each coordinate has fixed odd
+64-bit weights from the counter-based generator. Both share c, so a voxel costs one multiplication. Integers add up
+in any order, so tiles and threads show in nothing. Equal arrays have equal fingerprints, and any one changed code
+changes both sums. It is no cryptographic digest: whoever wants to can build another array of the same fingerprint. It
+shows equality, not honesty.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47 import tables
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STREAM: Final = 0x66696E67
+"""Of the generator: the first of five."""
+X, YZ = 0, ((1, 2), (3, 4))
+"""Streams, from there, of the weights along x, and of those along y and z for each sum."""
+CHUNK: Final = 1 << 16
+"""Voxels widened to 64 bits at once: they fit into a processor's cache."""
+MEANING: Final = "two sums modulo 2^64 of code * weight of its place: shows equality, is not tamper-proof"
+
+
+def weights(stream: int, start: int, count: int) -> NDArray[np.uint64]:
+    """Return the weights of coordinates start .. start + count - 1: odd, so invertible modulo 2^64."""
+    return tables.draws(0, STREAM + stream, start, count) | np.uint64(1)
+
+
+def tile_sums(backend: Any, codes: Any, start: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return the sums over one tile.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where the codes live.
+    codes : integer array (z, y, x)
+    start : tuple of int
+        Where the tile begins in the array.
+    """
+    (z, y, x), (z0, y0, x0) = codes.shape, start
+    along_x = backend.to_device(weights(X, x0, x))
+    rows = np.empty((z, y), np.uint64)
+    step = max(1, CHUNK // (y * x))
+    for first in range(0, z, step):
+        part = codes[first : first + step].reshape(-1, x).astype(np.uint64)
+        # Integers: no BLAS, and wrapping around is exact, so the order of the sum cannot matter.
+        rows[first : first + step] = backend.to_host(np.einsum("rx,x->r", part, along_x)).reshape(-1, y)
+    return tuple(
+        int((np.einsum("zy,y->z", rows, weights(along_y, y0, y)) * weights(along_z, z0, z)).sum(dtype=np.uint64))
+        for along_y, along_z in YZ
+    )
+
+
+def joined(*parts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sums over several tiles."""
+    return tuple(sum(sums) % (1 << 64) for sums in zip(*parts, strict=True))
+
+
+def fingerprint_text(sums: tuple[int, ...]) -> str:
+    """Return a fingerprint as the record writes it: 32 hexadecimal digits."""
+    return "".join(f"{value:016x}" for value in sums)

@@ -1,0 +1,81 @@
+"""ARRAY_TRACE: what the record says of an array, so that anyone who computes it again can compare.
+
+How much is said is the run's setting `record`:
+
+- light: exact statistics of every array, and the digest of the final mask.
+- standard: the digest of every array as the root of a tree with one leaf a z-slice, and the leaves (`slices`), so that
+  one slice can be checked alone, and a difference is found in its slice. Features, which no run holds whole, as exact
+  histograms and fingerprints.
+- forensic: the codes of each selected feature too, whole, as trees.
+
+The leaves stand in the event (64 hexadecimal digits a slice): signed with it, and never lost apart from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47.hardware import rss_bytes
+from gpu_nx47.journal.merkle import slice_hashes, tree_root
+from gpu_nx47.stats import Histogram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LIGHT, STANDARD, FORENSIC = "light", "standard", "forensic"
+ANSWER: Final = "mask_final"
+"""The stage whose digest is recorded even at light."""
+
+
+def array_trace(stage: str, array: NDArray, counts: NDArray[np.int64], level: str, threads: int = 1) -> dict[str, Any]:
+    """Return the data of an ARRAY_TRACE.
+
+    Parameters
+    ----------
+    stage : str
+        What the array is.
+    array : numpy.ndarray of bool, uint8, uint16 or int16, (z, y, x)
+    counts : numpy.ndarray of int64
+        Its exact histogram, from the lowest code of the dtype.
+    level : {"light", "standard", "forensic"}
+    threads : int
+        Slices hashed at once.
+    """
+    data = {"stage": stage, **exact_statistics(array, counts), "digest": None, "rss": rss_bytes()}
+    if level == LIGHT and stage != ANSWER:
+        return data
+    leaves = slice_hashes(array, threads)
+    data["digest"] = tree_root(leaves).hex()
+    if level != LIGHT:
+        data["slices"] = [leaf.hex() for leaf in leaves]
+    return data
+
+
+def exact_statistics(array: NDArray, counts: NDArray[np.int64]) -> dict[str, Any]:
+    """Return shape, dtype, exact minimum, maximum, sum, mean, set and clear bits of an array.
+
+    Parameters
+    ----------
+    array : numpy.ndarray of bool, uint8, uint16 or int16
+    counts : numpy.ndarray of int64
+        Its exact histogram, from the lowest code of the dtype.
+    """
+    low = 0 if array.dtype == np.bool_ else int(np.iinfo(array.dtype).min)
+    histogram = Histogram(counts, low)
+    n, total, _ = histogram.sums()
+    mask = (1 << (8 * array.dtype.itemsize)) - 1
+    present = np.flatnonzero(counts).tolist()
+    ones = sum(((low + i) & mask).bit_count() * int(counts[i]) for i in present)
+    return {
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "bytes": array.nbytes,
+        "min": histogram.minimum if n else None,
+        "max": histogram.maximum if n else None,
+        "sum": total,
+        "mean": total / n if n else None,
+        "one_bits": ones,
+        "zero_bits": 8 * array.nbytes - ones,
+    }
