@@ -25,7 +25,11 @@ __all__ = ["__version__", "features", "run"]
 
 
 def run(
-    root: str | PathLike[str] | None, output: str | PathLike[str], settings: Settings | Mapping[str, Any] | None = None
+    root: str | PathLike[str] | None,
+    output: str | PathLike[str],
+    settings: Settings | Mapping[str, Any] | None = None,
+    *,
+    fresh: bool = False,
 ) -> RunResult:
     """Find the surface in every volume under `root` and write a submission to `output`.
 
@@ -37,6 +41,8 @@ def run(
         Folder of the results: submission.zip, the record, overlays.
     settings : Settings or mapping, optional
         A mapping has the form of a configuration file: ``{"segment": {"ratio": 0.03}}``.
+    fresh : bool
+        Begin anew where `output` holds an unfinished run; else it is gone on with.
 
     Returns
     -------
@@ -57,7 +63,7 @@ def run(
         settings = Frozen()
     elif not isinstance(settings, Frozen):
         settings = configure.from_mapping(settings)
-    return pipeline.run(None if root is None else Path(root), Path(output), settings)
+    return pipeline.run(None if root is None else Path(root), Path(output), settings, fresh=fresh)
 
 
 def features(volume: Any, names: Sequence[str] | None = None, backend: str = "auto") -> dict[str, FeatureArray]:

@@ -23,6 +23,7 @@ from unfinished import (
 )
 
 from gpu_nx47 import pipeline
+from gpu_nx47.audit.verify import verify
 from gpu_nx47.cli import main
 from gpu_nx47.errors import OutputError, UsageError
 
@@ -235,11 +236,15 @@ def test_kill_at_random_moments_then_go_on(root, whole, tmp_path, kills):
         kill_at(root, out, drawn.random(), duration_s)
         number += 1
         check_whole(out, root)
+        if (out / RECORD).exists():
+            ended = [e["event"] for e in events_of(out)][-1:] == ["EXEC_COMPLETE"]
+            assert verify(out).code in ((0, 2) if ended else (2, 3))  # never called changed, whole only at its end
         if drawn.random() < 0.5:  # else the run that goes on is killed too
             continue
         code, said = finish(root, out)
         assert code == 0, said
         assert answer(out) == whole[0]
+        assert verify(out).code == 0
         shutil.rmtree(out)
         done += 1
     assert done or kills < 10
