@@ -22,7 +22,9 @@ lint: $(VENV)/.linted  ## style, types, and the arrows between rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-wheel: $(VENV)/.linted
+wheel: $(VENV)/.linted  ## with a cubin of each kernel file for each architecture: nothing is compiled where it is installed
+	$(PIP) install --group nvrtc
+	$(BIN)/python -m gpu_nx47.kernels.cubins
 	$(BIN)/python -m pip --quiet wheel --no-deps --wheel-dir dist .
 
 # The three below prove the edges of what is promised: the built wheel alone, the oldest pins (Kaggle's age), and no Numba.

@@ -9,6 +9,8 @@ import numba
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_KERNELS: list[Any] = []
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` with Numba, without contraction of a*b + c and without the interpreter lock.
@@ -19,6 +21,13 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     image): then the twin is compiled anew in each process, which is slower and not an error.
     """
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        kernel = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:
-        return numba.njit(nogil=True)(function)
+        kernel = numba.njit(nogil=True)(function)
+    _KERNELS.append(kernel)
+    return kernel
+
+
+def compiled_here() -> bool:
+    """Return whether a twin that has run was compiled by this process, not loaded from a cache."""
+    return any(kernel.signatures and not kernel.stats.cache_hits for kernel in _KERNELS)

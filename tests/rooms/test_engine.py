@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from cpu_fallback import law
 from gpu_nx47 import bank, settings
+from gpu_nx47 import engine as engine_room
 from gpu_nx47.backend import Meter
-from gpu_nx47.engine import Engine, tiles
+from gpu_nx47.engine import Engine, histogram, slabs, tiles
 from gpu_nx47.errors import SettingsError
 
 shapes = st.tuples(*[st.integers(1, 20)] * 3)
@@ -100,3 +101,14 @@ def test_the_bank_builds_every_feature_that_settings_know():
         bank.feature("sharpness")
     with pytest.raises(SettingsError, match="without a scale"):
         bank.feature("proj_max@2")
+
+
+@pytest.mark.parametrize("voxels", [1, 100, 10**9])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_the_histogram_of_slabs_is_that_of_the_whole(monkeypatch, voxels, dtype):
+    monkeypatch.setattr(engine_room, "SLAB_VOXELS", voxels)
+    array = np.random.default_rng(6).integers(0, 200, (11, 9, 8)).astype(dtype)[:, 1:, :-1]
+    assert [k for part in slabs(array.shape) for k in range(part.start, part.stop)] == list(range(11))
+    meter = Meter(law)
+    assert (histogram(meter, array) == law.histogram(np.ascontiguousarray(array))).all()
+    assert meter.total()[0] == array.size, "as many operations are counted as for the whole"

@@ -1,12 +1,10 @@
-"""Selection, neuron, calibration, survey, null: each does what its first sentence says."""
-
-import math
+"""Selection, neuron, calibration, survey: each does what its first sentence says."""
 
 import numpy as np
 import pytest
 
 from cpu_fallback import law
-from gpu_nx47 import calibration, neuron, null, phantom, selection, survey, tables
+from gpu_nx47 import calibration, neuron, phantom, selection, survey, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.settings import NeuronSettings, Settings
@@ -193,24 +191,6 @@ def test_pseudo_labels_mark_the_inner_face_of_a_ring():
     assert (labels == survey.RECTO).sum() > 100
     assert np.quantile(np.abs(r[labels == survey.RECTO] - 19.5), 0.95) < 2.5
     assert (labels[np.abs(r - 26) < 1] != survey.RECTO).all()
-
-
-# ------------------------------------------------------------------ null
-def test_the_surrogate_has_the_histogram_and_no_order():
-    made = phantom.make_phantom(48, 2)
-    grey = np.ascontiguousarray(made.image[3:-3, 3:-3, 3:-3])
-    fake, shares = null.surrogate(Meter(law), grey, 47)
-    assert fake.shape == grey.shape
-    assert (np.bincount(fake.reshape(-1), minlength=256) == np.bincount(grey.reshape(-1), minlength=256)).all()
-    assert math.fsum(shares) == pytest.approx(1.0)
-    assert abs(np.corrcoef(fake.reshape(-1), grey.reshape(-1))[0, 1]) < 0.1
-
-
-@pytest.mark.parametrize("sigma", [1.0, 2.0])
-def test_the_bands_of_smoothed_noise_are_recognised(sigma):
-    kept = [null._kept(s, sigma) * 50 for s in null.SIGMAS]
-    shares = null._band_shares(kept)
-    assert shares[null.SIGMAS.index(sigma)] == pytest.approx(1.0, abs=0.05)
 
 
 def test_tables_of_the_kernel_and_the_stage_agree_on_one():

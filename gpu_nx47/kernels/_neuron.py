@@ -1,0 +1,65 @@
+"""Ports of `cpu_fallback/law/_neuron.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cpu_fallback import _checks
+from gpu_nx47.kernels._launch import blocks, each, empty, host, i32, i64, shadow, upload, zeros
+from gpu_nx47.kernels._loader import launch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FILE: Final = "_neuron"
+SAMPLES: Final = 1024
+"""Samples of a block, as in the .cu file."""
+
+
+def neuron(
+    features: tuple[Any, ...],
+    /,
+    *,
+    mean: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    bias: np.float32,
+    sigmoid: NDArray[np.uint16],
+) -> Any:
+    """Port of law.neuron."""
+    _checks.neuron(tuple(shadow(codes) for codes in features), mean, scale, weights, sigmoid)
+    result = empty(features[0].shape, np.uint16)
+    arguments = (
+        upload(np.array([codes.data.ptr for codes in features], np.uint64)),
+        upload(np.array([codes.dtype == np.int16 for codes in features], np.uint8)),
+        upload(np.concatenate([mean, scale, weights])),
+        i32(len(features)),
+        np.float32(bias),
+        upload(sigmoid),
+        *i64(result.size),
+    )
+    each(FILE, "neuron", result.size, *arguments, result)
+    return result
+
+
+def neuron_sums(
+    x: Any,
+    y: Any,
+    /,
+    *,
+    weights: NDArray[np.float32],
+    bias: np.float32,
+    sigmoid: NDArray[np.uint16],
+    softplus: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], int]:
+    """Port of law.neuron_sums."""
+    _checks.sample(shadow(x), shadow(y), weights, sigmoid, softplus)
+    number, n = x.shape
+    sums = zeros(number + 2, np.uint64)
+    tables = (upload(sigmoid), upload(softplus))
+    arguments = (x, y, upload(weights), i32(number), np.float32(bias), *tables, *i64(n), sums)
+    launch(FILE, "neuron_sums", blocks(n, SAMPLES), *arguments)
+    found = host(sums).astype(np.int64)
+    return found[:-1], int(found[-1])
