@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import alerts, counters, survey, tables, v122
+from gpu_nx47 import alerts, chance, counters, findings, rescue, segmentation, slices, survey, tables, v122
+from gpu_nx47.engine import histogram, slabs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gpu_nx47.alerts import Alert
+    from gpu_nx47.backend import Meter
     from gpu_nx47.engine import Engine
     from gpu_nx47.settings import Settings
     from gpu_nx47.solve import Solved, Story
@@ -19,8 +23,9 @@ if TYPE_CHECKING:
 
 SUMMED: Final = (
     "files_processed", "slices_processed", "pixels_processed", "valid_voxels", "pixels_anchor_detected",
-    "pixels_papyrus_without_anchor", "pixels_active_final", "pixels_active_calibrated", "materials_detected",
-    "patterns_detected", "golden_nonce_detected", "unknown_discoveries", "anomalies_detected", "anomaly_clusters",
+    "pixels_papyrus_without_anchor", "pixels_active_before_cleaning", "pixels_active_final", "pixels_active_calibrated",
+    "pixels_final_anchored", "materials_detected", "patterns_detected", "golden_before_cleaning",
+    "golden_nonce_detected", "unknown_discoveries", "anomalies_detected", "anomaly_clusters",
     "active_neurons_start_total", "active_neurons_mid_total", "active_neurons_end_total",
     "active_neurons_start_total_all", "active_neurons_mid_total_all", "active_neurons_end_total_all", "calc_ops",
     "calc_ops_executed", "bytes_read",
@@ -39,44 +44,91 @@ def volume_counters(
     box = volume.box.voxels
     final, anchored, calibrated = solved.final, solved.hysteresis, solved.calibrated
     backend = engine.backend
-    labels, components = backend.label(backend.to_device(final), connectivity=26)
-    moments = backend.component_moments(labels, count=components)
-    grey_counts = backend.histogram(backend.to_device(np.ascontiguousarray(volume.grey[volume.box.slices])))
+    moments = rescue.whole(backend, "the components", lambda: _components(backend, final))
+    grey = volume.grey[volume.box.slices]
+    grey_counts = histogram(backend, grey)
     golden, points = counters.golden_points(
         solved.probability, final, solved.null.golden_limit, settings.golden_points, volume.box.start
     )
     bends = counters.anomalies(engine, solved.probability)
-    unknown, reason = _unknown(solved, references)
+    unknown, reason, strange = _unknown(solved, engine, references)
     n_final, n_anchor, n_calibrated = (int(np.count_nonzero(m)) for m in (final, anchored, calibrated))
-    return {
+    uncleaned, uncleaned_golden = _before_cleaning(solved)
+    counted = {
         **_counted(volume),
         "pixels_anchor_detected": n_anchor,
         "pixels_papyrus_without_anchor": int(np.count_nonzero(calibrated & ~anchored)),
+        "pixels_active_before_cleaning": uncleaned,
         "pixels_active_final": n_final,
         "pixels_active_calibrated": n_calibrated,
         "pixels_final_anchored": int(np.count_nonzero(final & anchored)),
+        "anchor_calibration": counters.anchor_calibration(anchored, calibrated, final, _cleaner(engine, settings)),
         "active_ratio_final": n_final / box,
         "active_ratio_hysteresis": n_anchor / box,
         "active_ratio_calibrated": n_calibrated / box,
-        "materials_detected": int(components),
+        "materials_detected": len(moments),
         "materials_by_class": counters.materials_by_class(grey_counts, volume.grey.size - box),
+        "largest_component": int(moments[:, 0].max()) if len(moments) else 0,
         "patterns_detected": counters.patterns(moments),
+        "golden_before_cleaning": uncleaned_golden,
         "golden_nonce_detected": golden,
         "golden_nonce_limit": solved.null.golden_limit / tables.PROBABILITY_ONE,
-        "golden_nonce_points_topk": points,
+        "golden_nonce_points_topk": findings.explained_points(engine, grey, solved, points, volume.box.start),
         "unknown_discoveries": unknown,
         "unknown_discoveries_reason": reason,
         "anomalies_detected": bends.voxels,
         "anomaly_clusters": bends.clusters,
     }
+    odd = [findings.Clusters("anomaly", bends.index, bends.cluster, bends.excess), *strange]
+    told = [findings.explained_clusters(engine, grey, solved, one, volume.box.start) for one in odd]
+    return {
+        **counted,
+        "expected_by_chance": chance.expected(final.shape, counted, solved.null.tallies, solved.null.cubes),
+        "findings": [one for kind in told for one in kind],
+        "slices": slices.table(volume, solved),
+    }
+
+
+def _before_cleaning(solved: Solved) -> tuple[int, int]:
+    """Return the voxels of hysteresis OR calibrated, and the golden ones of them; by slabs, for the memory's sake."""
+    active = golden = 0
+    for rows in slabs(solved.final.shape):
+        mask = solved.hysteresis[rows] | solved.calibrated[rows]
+        active += int(np.count_nonzero(mask))
+        golden += int(np.count_nonzero(mask & (solved.probability[rows] > solved.null.golden_limit)))
+    return active, golden
+
+
+def _components(backend: Meter, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the moments of a mask's components; the labels, four bytes a voxel, are gone when it returns."""
+    labels, count = backend.label(backend.to_device(mask), connectivity=26)
+    moments: NDArray[np.int64] = backend.component_moments(labels, count=count)
+    return moments
+
+
+def _cleaner(engine: Engine, settings: Settings) -> Callable[[NDArray[np.bool_]], NDArray[np.bool_]]:
+    """Return the cleaning of masks on the host; not metered: a mask that is asked about is no step of the answer."""
+    meter = engine.backend
+
+    def clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        backend = meter.backend
+        cleaned: NDArray[np.bool_] = backend.to_host(
+            segmentation.clean(backend, backend.to_device(mask), settings.segment)
+        )
+        return cleaned
+
+    return lambda mask: rescue.whole(meter, "the cleaning", lambda: clean(mask))
 
 
 def empty_counters(volume: Volume) -> dict[str, Any]:
     """Return the counters of a volume in which nothing can be found: constant, or all zero."""
-    grey = np.bincount(volume.grey.reshape(-1), minlength=256)
+    grey = np.zeros(256, np.int64)
+    for part in slabs(volume.grey.shape):
+        grey += np.bincount(volume.grey[part].reshape(-1), minlength=256)
     zero = (
         "pixels_anchor_detected", "pixels_papyrus_without_anchor", "pixels_active_final", "pixels_active_calibrated",
-        "pixels_final_anchored", "materials_detected", "patterns_detected", "golden_nonce_detected",
+        "pixels_active_before_cleaning", "pixels_final_anchored", "materials_detected", "largest_component",
+        "patterns_detected", "golden_before_cleaning", "golden_nonce_detected",
         "anomalies_detected", "anomaly_clusters", "active_neurons_start_total", "active_neurons_mid_total",
         "active_neurons_end_total", "active_neurons_start_total_all", "active_neurons_mid_total_all",
         "active_neurons_end_total_all",
@@ -86,10 +138,14 @@ def empty_counters(volume: Volume) -> dict[str, Any]:
         **dict.fromkeys(zero, 0),
         **dict.fromkeys(("active_ratio_final", "active_ratio_hysteresis", "active_ratio_calibrated"), 0.0),
         "materials_by_class": counters.materials_by_class(grey, volume.grey.size - volume.box.voxels),
+        "anchor_calibration": None,
         "golden_nonce_limit": None,
         "golden_nonce_points_topk": [],
         "unknown_discoveries": None,
         "unknown_discoveries_reason": "nothing was selected in a constant volume",
+        "expected_by_chance": {},
+        "findings": [],
+        "slices": slices.table(volume, None),
     }
 
 
@@ -103,12 +159,25 @@ def _counted(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _unknown(solved: Solved, references: counters.References | None) -> tuple[int | None, str | None]:
+def _unknown(
+    solved: Solved, engine: Engine, references: counters.References | None
+) -> tuple[int | None, str | None, list[findings.Clusters]]:
+    """Return the number of unknown discoveries, or why there is none, and where they are."""
     if references is None:
-        return None, "no reference: this volume is the only one of the run"
+        return None, "no reference: this volume is the only one of the run", []
     if solved.cells is None:
-        return None, "no reference: more than eight selected features"
-    return references.compare(solved.selected.names, solved.cells, solved.hysteresis)
+        return None, "no reference: more than eight selected features", []
+    rare = references.rare(solved.selected.names)
+    unknown, reason = references.compare(solved.selected.names, solved.cells, solved.hysteresis)
+    if not unknown or rare is None:
+        return unknown, reason, []
+    mask = np.empty(solved.cells.shape, np.bool_)
+    for rows in slabs(mask.shape):
+        mask[rows] = rare[solved.cells[rows]] & solved.hysteresis[rows]
+    index = np.flatnonzero(mask)
+    cluster, _ = counters.clusters_of(engine, mask, index)
+    bright = solved.probability.reshape(-1)[index]
+    return unknown, reason, [findings.Clusters("discovery", index, cluster, bright)]
 
 
 def training_block(solved: Solved) -> dict[str, Any]:
@@ -144,7 +213,7 @@ def training_block(solved: Solved) -> dict[str, Any]:
             "target_ratio": solved.calibration.target,
             "target_source": solved.calibration.source,
         },
-        "null": {"shape": list(solved.null.shape), "band_shares": list(solved.null.band_weights)},
+        "null": {"shape": list(solved.null.shape), "families": list(solved.null.tallies)},
     }
 
 
@@ -196,7 +265,11 @@ def volume_alerts(file: str, solved: Solved, counted: dict[str, Any]) -> list[Al
         target_share=solved.calibration.target,
         unknown=counted["unknown_discoveries"],
     )
-    return alerts.judge(file, facts)
+    found = alerts.judge(file, facts)
+    stands_out = chance.evidence(counted["expected_by_chance"])
+    if stands_out is not None and stands_out < alerts.NO_SURFACE:
+        found.append(alerts.Alert.of("NO_SURFACE", stands_out, alerts.NO_SURFACE, file))
+    return found
 
 
 def global_stats(
@@ -220,6 +293,8 @@ def global_stats(
         "active_ratio_hysteresis": counters.ratio(totals["pixels_anchor_detected"], box),
         "active_ratio_calibrated": counters.ratio(totals["pixels_active_calibrated"], box),
         "materials_by_class": classes,
+        "largest_component": max((m["largest_component"] for m in per_file), default=0),
+        "expected_by_chance": chance.over_files([m["expected_by_chance"] for m in per_file if m["expected_by_chance"]]),
         "golden_nonce_points_topk": [{**p, "file": m["file"]} for m in per_file for p in m["golden_nonce_points_topk"]],
         "calc_per_sec_global": totals["calc_ops"] * rate,
         "voxels_per_sec": totals["pixels_processed"] * rate,

@@ -53,6 +53,7 @@ class Story:
         self.emit = emit
         self.stages: dict[str, dict[str, float]] = {}
         self._meter = engine.backend
+        self._threads = engine.threads
         self._phase = engine.phase
         self._clock = clock
 
@@ -91,7 +92,8 @@ class Story:
             counts = rescue.whole(self._meter, "a trace", lambda: histogram(self._meter.backend, array))
         else:
             counts = np.zeros(1, np.int64)
-        self.emit(Event("ARRAY_TRACE", {"file": self.file, **array_trace(stage, array, counts, self.record)}))
+        told = array_trace(stage, array, counts, self.record, self._threads)
+        self.emit(Event("ARRAY_TRACE", {"file": self.file, **told}))
 
 
 _CLASSES: Final = {"background": survey.BACKGROUND, "recto": survey.RECTO, "undecided": survey.UNDECIDED}
@@ -109,6 +111,8 @@ class Scene:
     """Flat indices in the box of the sample: drawn voxels that are decided."""
     sample_labels: NDArray[np.uint8]
     """0 or 1 at the sample."""
+    grey_counts: NDArray[np.int64]
+    """Exact histogram of the box."""
 
     @property
     def counted(self) -> dict[str, int]:
@@ -182,9 +186,8 @@ def solve(
         found = _probability(engine, grey, trained.unit, axis, places, keep, progress, settings.record != LIGHT)
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
-        cut, limits, masks = _segment(engine, found, settings)
+        cut, limits, cutter, masks = _segment(engine, found, settings)
     with story.stage("null", "null_start"):
-        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
         fakes = _fakes(engine, grey, trained.unit, scene, places, settings.seed)
         golden = null.golden_limit(fakes["isotropic"].histogram)
         rare = references.rare(chosen.names) if references else None
@@ -219,7 +222,7 @@ def _look(engine: Engine, grey: NDArray[np.uint8], settings: Settings, progress:
     contrast = stats.class_mean(counts, cut + 1, 255) - stats.class_mean(counts, 0, cut)
     labels = survey.pseudo_labels(seen, grey.shape, contrast, axis if used else None)
     keep = _balanced(labels, seen.order, settings.neuron.samples)
-    return Scene(axis, used, labels, seen.index[keep], labels[keep])
+    return Scene(axis, used, labels, seen.index[keep], labels[keep], counts)
 
 
 def _balanced(labels: NDArray, order: NDArray, wanted: int) -> NDArray[np.int64]:
@@ -373,22 +376,19 @@ def _fakes(
     engine: Engine, grey: NDArray[np.uint8], unit: Unit, scene: Scene, places: tuple[NDArray, ...] | None, seed: int
 ) -> dict[str, _Found]:
     """Return what the trained neuron says of a surrogate of each family."""
-    counts = histogram(engine.backend, grey)
     with ThreadPoolExecutor(min(engine.threads, len(null.FAMILIES))) as pool:
-        drawn = list(pool.map(lambda family: null.surrogate(grey, counts, seed, family), null.FAMILIES))
+        drawn = list(pool.map(lambda family: null.surrogate(grey, scene.grey_counts, seed, family), null.FAMILIES))
     # The axis stands to the surrogate's middle as it stands to the volume's.
     dy, dx = ((whole - part) / 2 for whole, part in zip(grey.shape[1:], drawn[0].shape[1:], strict=True))
     moved = replace(scene, axis=replace(scene.axis, y=scene.axis.y - dy, x=scene.axis.x - dx))
     eighths = moved.eighths(drawn[0].shape[0])
-    return {
-        family: _probability(engine, fake, unit, eighths, places, False, None)
-        for family, fake in zip(null.FAMILIES, drawn, strict=True)
-    }
+    found = (_probability(engine, fake, unit, eighths, places, False, None) for fake in drawn)
+    return dict(zip(null.FAMILIES, found, strict=True))
 
 
 def _segment(
     engine: Engine, found: _Found, settings: Settings
-) -> tuple[Calibration, Thresholds, dict[str, NDArray[np.bool_]]]:
+) -> tuple[Calibration, Thresholds, chance.Masks, dict[str, NDArray[np.bool_]]]:
     if settings.segment.ratio is None:
         target, source = calibration.expected_share(found.histogram), "measured: mean probability"
     else:
@@ -396,5 +396,5 @@ def _segment(
     cut = calibration.calibrate(found.histogram, target, source)
     limits = segmentation.thresholds(found.histogram, settings.segment, cut.threshold)
     cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
-    hysteresis, calibrated, final = cutter(found.probability)
-    return cut, limits, {"hysteresis": hysteresis, "calibrated": calibrated, "final": final}
+    masks = dict(zip(("hysteresis", "calibrated", "final"), cutter(found.probability), strict=True))
+    return cut, limits, cutter, masks

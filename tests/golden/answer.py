@@ -19,8 +19,12 @@ def make_root(folder, size=48, seeds=(1, 2)):
     return folder
 
 
+def digest(values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def answer(root, output, **changes):
-    """Return the digest of the zip, the counters, and the digest of every traced array."""
+    """Return the digest of the zip, the counters, and the digests of every traced array and of what is told."""
     settings = replace(Settings(neuron=NeuronSettings(samples=8192), overlays=0), **changes)
     result = gpu_nx47.run(root, output, settings)
     assert result.exit_code == 0
@@ -30,6 +34,10 @@ def answer(root, output, **changes):
         "zip": hashlib.sha256(result.submission.read_bytes()).hexdigest(),
         "counters": {k: result.stats[k] for k in metrics.SUMMED if k not in TIMED},
         "arrays": {f"{t['file']} {t['stage']}": t["digest"] for t in traces},
+        "told": {
+            "expected_by_chance": digest(result.stats["expected_by_chance"]),
+            **{k: digest([f[k] for f in result.files]) for k in ("golden_nonce_points_topk", "findings", "slices")},
+        },
         "weights": [list(f["train_info"]["selected_hyperparams"]["weights"]) for f in result.files],
     }
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from cpu_fallback import law
-from gpu_nx47 import counters, tables, v122
+from gpu_nx47 import counters, engine, tables, v122
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.stats import Histogram
@@ -150,7 +150,19 @@ def test_v122_quantile_counts_as_numpy_does():
     for values in (rng.random((3, 40, 41)), rng.integers(0, 50, (3, 40, 41)).astype(np.uint16)):
         for quantile in (0.0, 0.5, 0.9995, 0.9999, 1.0):
             expected = values > np.quantile(values, quantile)
-            assert (v122._above_quantile(values, quantile) == expected).all()
+            limit, number = v122._above_quantile([values[:1], values[1:]], values.size, quantile)
+            assert ((values >= limit) == expected).all()
+            assert number == expected.sum()
+
+
+def test_v122_counts_the_same_slab_by_slab(monkeypatch):
+    codes = np.random.default_rng(3).integers(0, 65_536, (9, 12, 13)).astype(np.uint16)
+    mask = codes > 60_000
+    whole = v122.block(codes, mask, one=65_535, materials=1, features=6, elapsed_s=1.0)
+    monkeypatch.setattr(engine, "SLAB_VOXELS", 400)
+    assert (np.concatenate(list(v122._bends(codes))) == np.abs(v122.laplacian(codes))).all()
+    assert v122.block(codes, mask, one=65_535, materials=1, features=6, elapsed_s=1.0) == whole
+    assert whole["golden_nonce_detected"]["value"] == int((codes > np.quantile(codes, 0.9999))[mask].sum())
 
 
 def test_v122_laplacian_is_scipys():
