@@ -11,10 +11,10 @@ run: $(VENV)/.installed  ## install, then find the surface in an embedded phanto
 	$(BIN)/nx47 demo --output $(OUT)
 
 test: $(VENV)/.tested  ## every test of the gate
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n logical --dist loadfile
 
 test-long: $(VENV)/.tested  ## ten times the drawn shapes, mutations, whole runs
-	$(BIN)/python -m pytest -q --long
+	$(BIN)/python -m pytest -q -n logical --dist loadfile --long
 
 lint: $(VENV)/.linted  ## style, types, and the arrows between rooms
 	$(BIN)/ruff check .

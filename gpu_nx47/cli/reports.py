@@ -90,5 +90,8 @@ def _alert_table(listed: list[dict[str, Any]]) -> str:
         lines.append(f"{alert['code']:<{wide}}  {alert['severity']:<8}  {limit}{absent}")
         for word, key in (("fires", "rule"), ("says", "sentence"), ("do", "advice")):
             lead = f"  {word:<5} "
-            lines += textwrap.wrap(alert[key], width, initial_indent=lead, subsequent_indent=" " * len(lead))
+            pad = " " * len(lead)
+            lines += textwrap.wrap(
+                alert[key], width, initial_indent=lead, subsequent_indent=pad, break_on_hyphens=False
+            )
     return "\n".join(lines) + "\n"

