@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from gpu_nx47 import hardware, load, plan
 from gpu_nx47._tiff import LIMIT_BYTES
 from gpu_nx47._tiff.inspection import promised
-from gpu_nx47.errors import TooLargeError, UsageError
+from gpu_nx47.errors import InputError, TooLargeError, UsageError
 from gpu_nx47.plan import MB, Job, MemoryPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpu_nx47.backend import Backend
     from gpu_nx47.settings import Settings
     from gpu_nx47.volume import Source
@@ -80,8 +83,7 @@ class Budget:
         InputError
             The headers are refused.
         """
-        shape, dtype, size = load.read_layout(source, limit_bytes=max(self.reading_limit, LIMIT_BYTES))
-        job = Job.of(shape, dtype, size, self._settings, threads=self._threads, law=self._law, others=others)
+        job = self._job(source, others)
         hardware.release_memory()
         base = max(self.base, hardware.rss_bytes())
         found = plan.fit(job, base, self._settings.tile, self.limit)
@@ -90,6 +92,25 @@ class Budget:
         if found.tight:
             hardware.return_arrays_at_once()
         return found
+
+    def outlook(self, sources: Sequence[Source]) -> dict[str, Any]:
+        """Plan all volumes of a run before it begins, from their headers; JSON values for the record.
+
+        The limit, and how much is planned for each volume; `too_large` are those that no tile brings within it. One
+        whose headers are refused is left out: it fails when its turn comes.
+        """
+        planned = {}
+        for source in sources:
+            with suppress(InputError):
+                job = self._job(source, others=len(sources) > 1)
+                planned[source.id] = plan.fit(job, self.base, self._settings.tile, self.limit).bytes
+        too_large = [name for name, size in planned.items() if size > self.limit]
+        limits = {"limit_bytes": self.limit, "limit_source": self.source, "base_bytes": self.base}
+        return {**limits, "planned_bytes": planned, "too_large": too_large}
+
+    def _job(self, source: Source, others: bool) -> Job:
+        shape, dtype, size = load.read_layout(source, limit_bytes=max(self.reading_limit, LIMIT_BYTES))
+        return Job.of(shape, dtype, size, self._settings, threads=self._threads, law=self._law, others=others)
 
     def record(self, found: MemoryPlan) -> dict[str, Any]:
         """Return a plan and its limit as JSON values."""

@@ -151,6 +151,8 @@ class Console:
                 count, assets = data.get("file_count"), number(data.get("total_assets"))
                 volumes = f"{number(count)} volume{'' if count == 1 else 's'}"
                 return [f"{data.get('root')}: {volumes} to do among {assets} files ({kinds})"]
+            case "STEP" if data.get("too_large"):
+                return [_memory_line(data)]
             case "FILE_START":
                 self._index = data.get("index") or self._progress.files_done + 1
                 self._shape = " x ".join(map(str, data.get("shape") or ()))
@@ -232,6 +234,14 @@ class Console:
         self._next_ns = now_ns + int(max(FIRST_INTERVAL_S, INTERVAL_GROWTH * elapsed_s) * 1e9)
         left = f", about {elapsed_s * (100 - percent) / percent:.0f} s left" if percent >= 5 else ""
         self._say(f"  {elapsed_s:.0f} s: {percent:.0f} % {place}{left}")
+
+
+def _memory_line(data: dict[str, Any]) -> str:
+    """Return which volumes are planned to need more than the memory there is: told at the start, not hours later."""
+    names = data["too_large"]
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    limit = f"{data['limit_bytes'] / 1e6:,.0f} MB ({data['limit_source']})"
+    return f"Planned to need more than {limit}: {shown}. They will be refused, the others done."
 
 
 def error_line(name: str, data: dict[str, Any]) -> str | None:

@@ -209,3 +209,16 @@ def test_the_block_is_aligned_and_says_unknown_for_null():
 )
 def test_figures_are_readable(value, text):
     assert number(value) == text
+
+
+def test_volumes_too_large_for_the_memory_are_told_before_the_first_is_read():
+    stream = io.StringIO()
+    dispatcher = Dispatcher([Console(stream, io.StringIO())])
+    plan = {"name": "memory_planned", "file": None, "limit_bytes": 4 * 10**9, "limit_source": "--memory"}
+    dispatcher.emit(Event("STEP", {**plan, "too_large": []}))
+    dispatcher.emit(Event("STEP", {**plan, "too_large": [str(k) for k in range(12)]}))
+    dispatcher.close()
+    named = ", ".join(map(str, range(10)))
+    assert stream.getvalue().splitlines() == [
+        f"Planned to need more than 4,000 MB (--memory): {named} and 2 more. They will be refused, the others done."
+    ]

@@ -195,6 +195,9 @@ def test_a_volume_that_cannot_fit_fails_with_the_arithmetic_and_the_others_are_d
     assert total == lines > 300
     assert failed["expected"] == "at most 300 MB (--memory)"
     assert f"--memory {total}MB or more" in failed["advice"]
+    (outlook,) = [e for e in events(tmp_path / "out", "STEP") if e["name"] == "memory_planned"]
+    assert (outlook["too_large"], sorted(outlook["planned_bytes"])) == (["7"], ["100000001", "7"])
+    assert outlook["planned_bytes"]["7"] > outlook["limit_bytes"] == 300 * MB
     assert result.submission is not None, "the refused volume has an empty mask: the zip is valid"
 
 
