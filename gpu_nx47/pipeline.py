@@ -17,6 +17,7 @@ from gpu_nx47 import (
     lock,
     metrics,
     schedule,
+    slices,
     source,
     submission,
 )
@@ -163,7 +164,10 @@ def _put_aside(output: Path) -> None:
 
     What a killed run left half written goes: the folder is ours alone now.
     """
-    places = [(output, SUBMISSION_NAME), *((output / name, "*") for name in (OVERLAY_FOLDER, SAVE_FOLDER))]
+    places = [
+        (output, SUBMISSION_NAME),
+        *((output / name, "*") for name in (OVERLAY_FOLDER, SAVE_FOLDER, slices.FOLDER)),
+    ]
     try:
         for folder, name in places:
             for rest in folder.glob(f".{name}.*.tmp"):
