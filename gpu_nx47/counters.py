@@ -287,7 +287,7 @@ class References:
         for key, found in self._tables.items():
             parts.update({f"table/{_word(key)}/{name}": table for name, table in found.items()})
         with whole_file(path) as file:
-            np.savez_compressed(file, allow_pickle=False, **parts)
+            np.savez_compressed(file, **parts)
 
     def load(self, path: Path) -> None:
         """Take over what another run had gathered, in place of what is here."""

@@ -237,19 +237,28 @@ import gpu_nx47
 from pathlib import Path
 root, out, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 print(gpu_nx47.run(root, out, settings).stats["hardware"]["peak_rss_bytes"])
+jit = sys.modules.get("cpu_fallback.twin._jit")
+print(int(jit is not None and jit.compiled_here()))
 """
 
 
 def measured(root, out, **settings):
-    """Planned and measured peak of a run in a process of its own, in bytes."""
-    command = [sys.executable, "-c", CHILD, str(root), str(out), json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return events(out, "FILE_START")[0]["memory_plan"]["planned_bytes"], int(done.stdout)
+    """Planned and measured peak of a run in a process of its own, in bytes; one for which nothing is compiled.
+
+    Two processes that compile at once may each forget in the cache what the other kept.
+    """
+    for attempt in range(5):
+        here = out / str(attempt)
+        command = [sys.executable, "-c", CHILD, str(root), str(here), json.dumps(settings)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peak, compiled = map(int, done.stdout.split())
+        if not compiled:
+            return events(here, "FILE_START")[0]["memory_plan"]["planned_bytes"], peak
+    raise AssertionError("the cache of compiled kernels keeps nothing")
 
 
 def test_a_run_takes_no_more_than_planned(tmp_path):
     phantom.write_phantom_root(tmp_path / "root", size=48, seeds=[1], train_seeds=[])
-    measured(tmp_path / "root", tmp_path / "first")  # the compiler, where it is needed, comes with the first run
     planned, peak = measured(tmp_path / "root", tmp_path / "out")
     assert peak <= planned
 
