@@ -283,7 +283,7 @@ class References:
 
     def save(self, path: Path) -> None:
         """Write what was gathered, as a NumPy archive, whole or not at all; OutputError where that fails."""
-        parts: dict[str, NDArray] = {f"counts/{_word(key)}": counts for key, counts in self._counts.items()}
+        parts: dict[str, Any] = {f"counts/{_word(key)}": counts for key, counts in self._counts.items()}
         for key, found in self._tables.items():
             parts.update({f"table/{_word(key)}/{name}": table for name, table in found.items()})
         with whole_file(path) as file:

@@ -57,6 +57,10 @@ def _short(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict) and value.keys() >= {"value", "low", "high", "verdict"}:
+        per = "" if value.get("unit") in (None, "volume") else f" a {value['unit']}"
+        low, high = number(value["low"]), number(value["high"])
+        return f"{number(value['value'])}{per}; chance gives {low} to {high}: {value['verdict']}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list):

@@ -222,3 +222,20 @@ def test_volumes_too_large_for_the_memory_are_told_before_the_first_is_read():
     assert stream.getvalue().splitlines() == [
         f"Planned to need more than 4,000 MB (--memory): {named} and 2 more. They will be refused, the others done."
     ]
+
+
+def test_a_count_stands_beside_what_chance_gives_on_one_line():
+    family = {"mean": 17.0, "deviation": 6.5, "low": 0.0, "high": 38.7, "verdict": "above"}
+    told = {
+        "value": 1288,
+        "isotropic": family,
+        "directional": family,
+        "low": 0.0,
+        "high": 52.683761,
+        "verdict": "above",
+    }
+    lines = stats_block({"expected_by_chance": {"a": {**told, "unit": "volume"}, "b": {**told, "unit": "corner cube"}}})
+    assert lines[2:] == [
+        "    a  1,288; chance gives 0 to 52.6838: above",
+        "    b  1,288 a corner cube; chance gives 0 to 52.6838: above",
+    ]
