@@ -30,4 +30,4 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiled_here() -> bool:
     """Return whether a twin that has run was compiled by this process, not loaded from a cache."""
-    return any(kernel.signatures and not kernel.stats.cache_hits for kernel in _KERNELS)
+    return any(kernel.stats.cache_misses for kernel in _KERNELS)

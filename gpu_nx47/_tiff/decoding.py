@@ -132,14 +132,14 @@ def _segment(segment: memoryview, compression: int, want: int, most: int) -> Any
         if len(raw) <= most and not machine.eof:  # the end carries the checksum
             raise ValueError("the compressed data end too early")
         return raw
+    if compression == PACKBITS:  # imagecodecs takes some strips that end within a run
+        return fallback.packbits(bytes(segment), most)
     if (imagecodecs := _imagecodecs()) is not None:
-        codecs = {LZW: imagecodecs.lzw_decode, PACKBITS: imagecodecs.packbits_decode, ZSTD: imagecodecs.zstd_decode}
+        codecs = {LZW: imagecodecs.lzw_decode, ZSTD: imagecodecs.zstd_decode}
         packed = bytes(segment)
         if compression == LZW:
             lzw.check(packed)
         return memoryview(codecs[compression](packed, out=bytearray(most + 1)))
-    if compression == PACKBITS:
-        return fallback.packbits(bytes(segment), most)
     if compression == LZW and most <= fallback.MOST_BYTES:
         return fallback.lzw(bytes(segment), want, most)
     raise Fault(

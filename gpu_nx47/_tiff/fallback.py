@@ -1,4 +1,4 @@
-"""LZW and PackBits without imagecodecs, which Kaggle's machines lack: bits equal, and no strip of a wrong size passes.
+"""LZW without imagecodecs, which Kaggle lacks, and PackBits with or without it: no strip of a wrong size passes.
 
 Pillow's libtiff decodes LZW, but stops without a word when it has as many bytes as it was asked for, and writes to the
 standard error itself where the codes run out. So the codes are measured first, and libtiff sees good strips alone.
