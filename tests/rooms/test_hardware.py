@@ -144,3 +144,20 @@ def test_memory_is_in_bytes_and_the_peak_stays():
     assert after < held - (150 << 20)
     assert peak >= held - (4 << 20)
     assert room.peak_rss_bytes(children=True) >= 200 << 20  # the child just ended
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others note no such peak")
+def test_the_peak_is_not_that_of_the_process_that_started_this_one():
+    held = bytearray(400 << 20)
+    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+    code = "from gpu_nx47 import hardware; print(hardware.peak_rss_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10 << 20 < int(done.stdout) < len(held)
+
+
+def test_a_status_without_the_peak_is_no_peak(tmp_path):
+    assert room._high_water_mark(tmp_path / "none") is None
+    (tmp_path / "status").write_text("Name:\tx\n")
+    assert room._high_water_mark(tmp_path / "status") is None
+    (tmp_path / "status").write_text("VmPeak:\t9 kB\nVmHWM:\t    1234 kB\n")
+    assert room._high_water_mark(tmp_path / "status") == 1234 * 1024
