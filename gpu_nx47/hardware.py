@@ -154,8 +154,8 @@ def _high_water_mark(status: Path = Path("/proc/self/status")) -> int | None:
         lines = status.read_text().splitlines()
     except OSError:
         return None
-    (found,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")] or [None]
-    return None if found is None else int(found) * 1024
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    return found[0] if found else None
 
 
 def version_of(name: str) -> str | None:
