@@ -14,7 +14,7 @@ from gpu_nx47.explain._found import ALERTS, MACHINE, NEURON, OUTPUT
 from gpu_nx47.explain._lacks import LACKS
 from gpu_nx47.explain._masks import COUNTS, MASKS
 from gpu_nx47.explain._run import DATASET, FILES, LOG, RUN
-from gpu_nx47.explain._todo import TODO
+from gpu_nx47.explain._steps import STEPS
 from gpu_nx47.explain._why import WHY
 from gpu_nx47.explain.numbers import LANGUAGES, Both, Language, Speaker
 from gpu_nx47.explain.rule import Section
@@ -31,7 +31,7 @@ SHOWS: Final = Section(
     Both("What this log shows", "Ce que montre ce journal"),
     (LOG, RUN, DATASET, FILES, NEURON, MASKS, COUNTS, MACHINE, OUTPUT, ALERTS),
 )
-SECTIONS: Final = (BRIEF, SHOWS, LACKS, WHY, TODO)
+SECTIONS: Final = (BRIEF, SHOWS, LACKS, WHY, STEPS)
 
 
 def write(told: Told, language: Language) -> str:

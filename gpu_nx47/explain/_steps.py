@@ -36,7 +36,7 @@ def _nothing(told: Told) -> bool:
     return fine and not told.health.unreadable and not told.health.broken
 
 
-TODO: Final = Section(
+STEPS: Final = Section(
     Both("What to do", "Que faire"),
     (
         Group(
