@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
+    Window = tuple[slice, slice, slice]
+
 
 def volume(kernel: str, array: NDArray, *dtypes: DTypeLike) -> None:
     """Refuse anything but a non-empty C-contiguous (z, y, x) array of one of `dtypes`.
@@ -35,6 +37,32 @@ def same_shape(kernel: str, first: NDArray, second: NDArray) -> None:
     """Refuse two arrays of unequal shape."""
     if first.shape != second.shape:
         raise ValueError(f"{kernel}: expected equal shapes, got {first.shape} and {second.shape}")
+
+
+def window(kernel: str, shape: tuple[int, ...], window: Window | None) -> Window:
+    """Return the slices of a result that is asked for in a part of an array alone; None is all of it.
+
+    Raises
+    ------
+    ValueError
+        Not three slices (z, y, x), each 0 <= start < stop <= length and without a step.
+    """
+    if window is None:
+        return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
+    if (
+        not isinstance(window, tuple)
+        or len(window) != 3
+        or not all(
+            isinstance(part, slice)
+            and part.step is None
+            and isinstance(part.start, int)
+            and isinstance(part.stop, int)
+            and 0 <= part.start < part.stop <= length
+            for part, length in zip(window, shape, strict=True)
+        )
+    ):
+        raise ValueError(f"{kernel}: expected window as three slices within {shape}, none empty, got {window!r}")
+    return window
 
 
 def odd_window(kernel: str, window: int, low: int, high: int) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 from functools import cache
-from math import ceil
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from cpu_fallback.law import DIRECTION_NONE, DIRECTION_OPPOSITE, DIRECTION_STEPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,6 +118,12 @@ def sigmoid_table() -> NDArray[np.uint16]:
 
 
 @cache
+def ramp_table() -> NDArray[np.uint16]:
+    """Return the output code of a hidden neuron at each logit code: entry z + 32768 is 2 max(0, z), step 1/4096."""
+    return _frozen((2 * np.maximum(np.arange(-32_768, 32_768), 0)).astype(np.uint16))
+
+
+@cache
 def softplus_table() -> NDArray[np.int32]:
     """Return the loss of background at each logit code: entry z + 32768 is round(65536 ln(1 + exp(z / 2048)))."""
     tail = log(1.0 + _decay())
@@ -161,6 +169,100 @@ def draws(seed: int, stream: int, start: int, count: int) -> NDArray[np.uint64]:
     """Return draws start .. start + count - 1 of a stream: each depends on (seed, stream, its number) only."""
     key = mix64(mix64(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) + np.uint64(stream))
     return mix64(key ^ mix64(np.arange(start, start + count, dtype=np.uint64)))
+
+
+@cache
+def direction_vectors() -> NDArray[np.float64]:
+    """Return the unit vector (z, y, x) of each code of a direction; the last, of no direction, is zeros.
+
+    Returns
+    -------
+    numpy.ndarray of float64, shape (DIRECTION_NONE + 1, 3), read-only
+        The middles of the steps that `law.directions` states, and behind them their opposites.
+    """
+    face, first, second = np.indices((3, DIRECTION_STEPS, DIRECTION_STEPS)).reshape(3, -1)
+    middles = (2 * np.arange(DIRECTION_STEPS) + 1) / DIRECTION_STEPS - 1.0
+    vectors = np.zeros((DIRECTION_NONE + 1, 3))
+    line = np.arange(DIRECTION_OPPOSITE)
+    vectors[line, face] = 1.0
+    vectors[line, np.where(face == 0, 1, 0)] = middles[first]
+    vectors[line, np.where(face == 2, 1, 2)] = middles[second]
+    vectors[line] /= _lengths(vectors[line])
+    vectors[DIRECTION_OPPOSITE:-1] = -vectors[line]
+    return _frozen(vectors)
+
+
+def _lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the length of each vector, (n, 1); squares are added in the order z, y, x."""
+    z, y, x = vectors.T
+    lengths: NDArray[np.float64] = np.sqrt((z * z + y * y) + x * x)[:, None]
+    return lengths
+
+
+@cache
+def disk_offsets(radii: tuple[float, ...]) -> NDArray[np.int8]:
+    """Return the voxels of rings across each direction: the centre, then eight for each radius.
+
+    Parameters
+    ----------
+    radii : tuple of float
+        Of the rings, voxels, at most 16.
+
+    Returns
+    -------
+    numpy.ndarray of int8, shape (DIRECTION_NONE + 1, 1 + 8 len(radii), 3), read-only
+        Offsets (z, y, x), those of no direction 0.
+
+    Notes
+    -----
+    For a direction n, t is n x e of the axis e along which n is shortest (the first of equals), normalised, and
+    s = n x t. Place k of ring q is rint(r (cos(a) t + sin(a) s)), a = (2 k + q) pi / 8: successive rings are turned
+    by half a step.
+    """
+    normals = direction_vectors()[:-1]
+    shortest = np.eye(3)[np.argmin(np.abs(normals), axis=1)]
+    across = _cross(normals, shortest)
+    across /= _lengths(across)
+    other = _cross(normals, across)
+    offsets = np.zeros((DIRECTION_NONE + 1, 1 + 8 * len(radii), 3), np.int8)
+    cosine = _cosines()
+    for q, radius in enumerate(radii):
+        for k in range(8):
+            eighth = 2 * k + q
+            place = radius * (cosine[eighth % 16] * across + cosine[(eighth - 4) % 16] * other)
+            offsets[:-1, 1 + 8 * q + k] = np.rint(place)
+    return _frozen(offsets)
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the vector products of the rows of two arrays."""
+    return np.stack([a[:, i] * b[:, j] - a[:, j] * b[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
+
+
+def _cosines() -> list[float]:
+    """Return cos(k pi / 8) for k = 0..15, from the roots that half angles have: sqrt alone, which IEEE 754 fixes."""
+    root = sqrt(2.0)
+    quarter = [1.0, sqrt(2.0 + root) / 2.0, root / 2.0, sqrt(2.0 - root) / 2.0, 0.0]
+    half = quarter + [-value for value in quarter[3::-1]]
+    return half + half[7:0:-1]
+
+
+@cache
+def line_offsets(steps: tuple[float, ...]) -> NDArray[np.int8]:
+    """Return the voxels at steps along each direction.
+
+    Parameters
+    ----------
+    steps : tuple of float
+        Distances along the direction, voxels, within 16; negative ones lie behind.
+
+    Returns
+    -------
+    numpy.ndarray of int8, shape (DIRECTION_NONE + 1, len(steps), 3), read-only
+        Offsets (z, y, x), rint(step n); those of no direction 0.
+    """
+    places = np.array(steps)[:, None] * direction_vectors()[:, None, :]
+    return _frozen(np.rint(places).astype(np.int8))
 
 
 def _frozen(table: NDArray) -> NDArray:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback.law import (
+    _direction,
+    _directional,
     _entropy,
     _gaussian,
     _gradient,
@@ -17,9 +19,16 @@ from cpu_fallback.law import (
     _table,
     _variance,
 )
+from cpu_fallback.law._direction import (
+    DIRECTION_NONE,
+    DIRECTION_OPPOSITE,
+    DIRECTION_STEPS,
+    directions,
+)
+from cpu_fallback.law._directional import directional_peak, directional_sum
 from cpu_fallback.law._entropy import local_entropy
-from cpu_fallback.law._gaussian import band_pass, gaussian
-from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian
+from cpu_fallback.law._gaussian import band_pass, gaussian, gaussians
+from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian, stencils
 from cpu_fallback.law._label import component_moments, hysteresis, label, remove_small
 from cpu_fallback.law._morphology import closing, dilation, erosion, opening
 from cpu_fallback.law._neuron import neuron, neuron_sums
@@ -33,6 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DIRECTION_NONE",
+    "DIRECTION_OPPOSITE",
+    "DIRECTION_STEPS",
     "NAME",
     "OPERATIONS",
     "band_pass",
@@ -40,9 +52,13 @@ __all__ = [
     "component_moments",
     "count",
     "dilation",
+    "directional_peak",
+    "directional_sum",
+    "directions",
     "erosion",
     "gather",
     "gaussian",
+    "gaussians",
     "gradient_along",
     "gradient_magnitude",
     "histogram",
@@ -57,6 +73,7 @@ __all__ = [
     "opening",
     "probe",
     "remove_small",
+    "stencils",
     "to_device",
     "to_host",
     "z_projection",
@@ -65,6 +82,8 @@ __all__ = [
 NAME = "law"
 
 OPERATIONS: dict[str, Callable[..., float]] = {
+    **_direction.OPERATIONS,
+    **_directional.OPERATIONS,
     **_entropy.OPERATIONS,
     **_gaussian.OPERATIONS,
     **_gradient.OPERATIONS,

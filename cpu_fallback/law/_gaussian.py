@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Window
+
 HIGHEST = 255 * 256  # the brightest grey in Q8.8
 TAP_FLOOR = 2.0**-42  # three passes multiply three taps: the product stays a normal float32 (2^-126)
 
 OPERATIONS: dict[str, Callable[..., float]] = {
     # an axis: one product at the centre, then sum, product and sum for each pair; at the end scale, rint, two bounds
     "gaussian": lambda *, taps: 3 * (3 * (len(taps) - 1) + 1) + 4,
+    "gaussians": lambda *, taps, window=None: sum(3 * (3 * (len(half) - 1) + 1) + 4 for half in taps),
     "band_pass": lambda: 3,
 }
 
@@ -27,6 +30,20 @@ OPERATIONS: dict[str, Callable[..., float]] = {
 def accept_gaussian(grey: NDArray[np.uint8], taps: NDArray[np.float32]) -> None:
     """Refuse what `gaussian` does not define, for law and twin alike."""
     _checks.volume("gaussian", grey, np.uint8)
+    _accept_taps(taps)
+
+
+def accept_gaussians(grey: NDArray[np.uint8], taps: tuple[NDArray[np.float32], ...], window: Window | None) -> Window:
+    """Refuse what `gaussians` does not define, for law and twin alike; return its window."""
+    _checks.volume("gaussians", grey, np.uint8)
+    if not isinstance(taps, tuple) or not taps:
+        raise ValueError(f"gaussians: expected a tuple of at least one array of taps, got {taps!r}")
+    for half in taps:
+        _accept_taps(half)
+    return _checks.window("gaussians", grey.shape, window)
+
+
+def _accept_taps(taps: NDArray[np.float32]) -> None:
     if not isinstance(taps, np.ndarray) or taps.dtype != np.float32 or taps.ndim != 1 or taps.size == 0:
         came = f"{taps.dtype.name} and {taps.shape}" if isinstance(taps, np.ndarray) else type(taps).__name__
         raise ValueError(f"gaussian: expected taps of dtype float32 and shape (r + 1,), got {came}")
@@ -104,6 +121,45 @@ def _along(values: NDArray[np.float32], axis: int, taps: NDArray[np.float32]) ->
         hi = padded[radius + k : radius + k + length]
         acc = acc + taps[k] * (lo + hi)
     return np.moveaxis(acc, 0, axis)
+
+
+def gaussians(
+    grey: NDArray[np.uint8], /, *, taps: tuple[NDArray[np.float32], ...], window: Window | None = None
+) -> tuple[NDArray[np.uint16], ...]:
+    """Smooth a grey volume with several kernels at once, where the results are wanted.
+
+    Parameters
+    ----------
+    grey : numpy.ndarray of uint8, shape (z, y, x)
+        Grey values, 0..255.
+    taps : tuple of numpy.ndarray of float32, shape (r + 1,) each
+        As `gaussian` takes them, at least one.
+    window : tuple of slice, optional
+        Part of the array (z, y, x) whose results are asked for; by default all of it.
+
+    Returns
+    -------
+    tuple of numpy.ndarray of uint16, shape of the window
+        Q8.8 codes, 0..65280; step 1/256 grey; in the order of `taps`.
+
+    Raises
+    ------
+    TypeError
+        `grey` is not a NumPy array of uint8.
+    ValueError
+        `grey` is not a non-empty C-contiguous volume, `taps` are not as `gaussian` takes them, or `window` is empty or
+        reaches beyond the array.
+
+    Notes
+    -----
+    Law.
+
+    - Formula: gaussian(grey, taps=t)[window] for each t: what lies outside of the window is read, not computed. Window,
+      border, format, rounding and unit are `gaussian`'s.
+    - Source: as `gaussian`.
+    """
+    within = accept_gaussians(grey, taps, window)
+    return tuple(gaussian(grey, taps=half)[within].copy() for half in taps)
 
 
 def band_pass(narrow: NDArray[np.uint16], wide: NDArray[np.uint16], /) -> NDArray[np.int16]:

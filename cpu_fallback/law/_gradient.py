@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cpu_fallback import _checks
 from cpu_fallback._border import pad_axis
+from cpu_fallback.law import _gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Window
+
+STENCILS = ("gradient_magnitude", "laplacian", "band_pass", "gradient_along")
+"""What `stencils` can compute: the kernels of these names."""
 FARTHEST = 2**24  # eighths of a voxel: the largest distance that float32 holds exactly, 2,097,152 voxels
 
 OPERATIONS: dict[str, Callable[..., float]] = {
@@ -25,7 +31,14 @@ OPERATIONS: dict[str, Callable[..., float]] = {
     # two differences, two products and a sum; sum of squares (the squares themselves are one a row and one a column),
     # root, bound; quotient, scale, rint
     "gradient_along": lambda *, axis, origin: 11,
+    "stencils": lambda *, results, shift=0, axis=None, origin=None, window=None: sum(_cost(r, shift) for r in results),
 }
+
+
+def _cost(result: str, shift: int) -> float:
+    """Return the operations of one result of `stencils`: those of the kernel of that name."""
+    parameters: dict[str, Any] = {"laplacian": {"shift": shift}, "gradient_along": {"axis": None, "origin": None}}
+    return (_gaussian.OPERATIONS | OPERATIONS)[result](**parameters.get(result, {}))
 
 
 def accept_gradient_magnitude(smooth: NDArray[np.uint16]) -> None:
@@ -205,3 +218,96 @@ def gradient_along(
     along = _difference(values, 1) * to_y + _difference(values, 2) * to_x
     distance = np.maximum(np.sqrt(to_y * to_y + to_x * to_x), np.float32(1))
     return np.rint(along / distance * np.float32(0.125)).astype(np.int16)
+
+
+def accept_stencils(
+    narrow: NDArray[np.uint16],
+    wide: NDArray[np.uint16] | None,
+    results: tuple[str, ...],
+    shift: int,
+    axis: NDArray[np.int32] | None,
+    origin: tuple[int, int] | None,
+    window: Window | None,
+) -> tuple[Window, tuple[NDArray[np.float32], NDArray[np.float32]] | None]:
+    """Refuse what `stencils` does not define, for law and twin alike; return its window, and the ways to the axis."""
+    _checks.volume("stencils", narrow, np.uint16)
+    if not isinstance(results, tuple) or not results or len(set(results)) != len(results):
+        raise ValueError(f"stencils: expected results as a tuple of names, none twice, got {results!r}")
+    for name in results:
+        _checks.one_of("stencils", "results", name, STENCILS)
+    if "laplacian" in results:
+        accept_laplacian(narrow, shift)
+    if "band_pass" in results:
+        _gaussian.accept_band_pass(narrow, _known(wide))
+    ways = None
+    if "gradient_along" in results:
+        if axis is None or origin is None:
+            raise ValueError("stencils: expected axis and origin with gradient_along, got None")
+        ways = accept_gradient_along(narrow, axis, origin)
+    return _checks.window("stencils", narrow.shape, window), ways
+
+
+def _known(wide: Any) -> NDArray[np.uint16]:
+    """Return an array that may be missing: the check of its kernel refuses None."""
+    return wide
+
+
+def stencils(
+    narrow: NDArray[np.uint16],
+    wide: NDArray[np.uint16] | None = None,
+    /,
+    *,
+    results: tuple[str, ...],
+    shift: int = 0,
+    axis: NDArray[np.int32] | None = None,
+    origin: tuple[int, int] | None = None,
+    window: Window | None = None,
+) -> tuple[NDArray[np.uint16] | NDArray[np.int16], ...]:
+    """Return several results of one smoothed volume from one pass over it, where they are wanted.
+
+    Parameters
+    ----------
+    narrow : numpy.ndarray of uint16, shape (z, y, x)
+        Q8.8 codes of `gaussian`.
+    wide : numpy.ndarray of uint16, shape (z, y, x), optional
+        Q8.8 codes of a wider `gaussian`, for band_pass.
+    results : tuple of str
+        One or more of gradient_magnitude, laplacian, band_pass, gradient_along.
+    shift : int
+        As `laplacian` takes it.
+    axis : numpy.ndarray of int32, shape (z, 2), optional
+    origin : tuple of int, optional
+        As `gradient_along` takes them, for the whole of `narrow`.
+    window : tuple of slice, optional
+        Part of the array (z, y, x) whose results are asked for; by default all of it.
+
+    Returns
+    -------
+    tuple of numpy.ndarray of uint16 or int16, shape of the window
+        In the order of `results`, each with the dtype, step and unit of the kernel of that name.
+
+    Raises
+    ------
+    TypeError
+        As the kernels named.
+    ValueError
+        As the kernels named; `results` is empty, names one twice or an unknown one; or `window` is empty or reaches
+        beyond the array. What only results that are not asked for would need is not looked at.
+
+    Notes
+    -----
+    Law.
+
+    - Formula: for each name, the kernel of that name on the whole array, cut to the window: what lies outside of the
+      window is read, not computed. Windows, borders, formats, rounding and units are those of the kernels.
+    - Source: as the kernels.
+    """
+    within, _ = accept_stencils(narrow, wide, results, shift, axis, origin, window)
+    given: dict[str, Any] = {"axis": axis, "origin": origin}
+    kernels: dict[str, Callable[..., NDArray]] = {
+        "gradient_magnitude": gradient_magnitude,
+        "laplacian": partial(laplacian, shift=shift),
+        "band_pass": lambda codes: _gaussian.band_pass(codes, _known(wide)),
+        "gradient_along": partial(gradient_along, **given),
+    }
+    return tuple(kernels[name](narrow)[within].copy() for name in results)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cpu_fallback.twin._direction import directions
+from cpu_fallback.twin._directional import directional_peak, directional_sum
 from cpu_fallback.twin._entropy import local_entropy
-from cpu_fallback.twin._gaussian import band_pass, gaussian
-from cpu_fallback.twin._gradient import gradient_along, gradient_magnitude, laplacian
+from cpu_fallback.twin._gaussian import band_pass, gaussian, gaussians
+from cpu_fallback.twin._gradient import gradient_along, gradient_magnitude, laplacian, stencils
 from cpu_fallback.twin._label import component_moments, hysteresis, label, remove_small
 from cpu_fallback.twin._morphology import closing, dilation, erosion, opening
 from cpu_fallback.twin._neuron import neuron, neuron_sums
@@ -26,9 +28,13 @@ __all__ = [
     "component_moments",
     "count",
     "dilation",
+    "directional_peak",
+    "directional_sum",
+    "directions",
     "erosion",
     "gather",
     "gaussian",
+    "gaussians",
     "gradient_along",
     "gradient_magnitude",
     "histogram",
@@ -43,6 +49,7 @@ __all__ = [
     "opening",
     "probe",
     "remove_small",
+    "stencils",
     "to_device",
     "to_host",
     "z_projection",

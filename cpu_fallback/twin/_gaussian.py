@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cpu_fallback import _checks
 from cpu_fallback._border import reflect_index
-from cpu_fallback.law._gaussian import HIGHEST, accept_band_pass, accept_gaussian
+from cpu_fallback.law._gaussian import HIGHEST, accept_band_pass, accept_gaussian, accept_gaussians
 from cpu_fallback.twin._jit import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cpu_fallback._checks import Window
 
 _SCALE = np.float32(256)
 _TOP = np.float32(HIGHEST)
@@ -20,12 +23,29 @@ _TOP = np.float32(HIGHEST)
 def gaussian(grey: NDArray[np.uint8], /, *, taps: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Twin of law.gaussian."""
     accept_gaussian(grey, taps)
-    depth, height, width = grey.shape
+    return _in_window(grey, taps, _checks.window("gaussian", grey.shape, None))
+
+
+def gaussians(
+    grey: NDArray[np.uint8], /, *, taps: tuple[NDArray[np.float32], ...], window: Window | None = None
+) -> tuple[NDArray[np.uint16], ...]:
+    """Twin of law.gaussians."""
+    within = accept_gaussians(grey, taps, window)
+    # One after the other: the grey values stay in the cache, and their reads are a small part of the work.
+    return tuple(_in_window(grey, half, within) for half in taps)
+
+
+def _in_window(grey: NDArray[np.uint8], taps: NDArray[np.float32], window: Window) -> NDArray[np.uint16]:
+    """Return the Gaussian in a window; of the passes before the last, what its kernel reaches is computed."""
     radius = len(taps) - 1
-    result = np.empty(grey.shape, np.uint16)
-    at_z, at_y, at_x = (reflect_index(n, radius) for n in (depth, height, width))
+    around = tuple(slice(max(0, w.start - radius), w.stop + radius) for w in window[1:])
+    reached = grey[:, around[0], around[1]]
+    result = np.empty([w.stop - w.start for w in window], np.uint16)
+    # Where the window's surroundings are cut off, they are as long as the kernel: no reflection comes near it.
+    at_z, at_y, at_x = (reflect_index(n, radius) for n in reached.shape)
+    first = np.array([window[0].start, window[1].start - around[0].start, window[2].start - around[1].start])
     # The taps are copied: Numba would compile once more for a read-only table.
-    _smooth(grey, taps.copy(), at_z, at_y, at_x, result)
+    _smooth(reached, taps.copy(), at_z, at_y, at_x, first, result)
     return result
 
 
@@ -36,22 +56,23 @@ def _smooth(
     at_z: NDArray[np.int64],
     at_y: NDArray[np.int64],
     at_x: NDArray[np.int64],
+    first: NDArray[np.int64],
     result: NDArray[np.uint16],
 ) -> None:
-    depth, height, width = grey.shape
+    height, width = grey.shape[1:]
     radius = taps.size - 1
     plane = np.empty((height, width), np.float32)
     padded = np.empty(width + 2 * radius, np.float32)
-    row = np.empty(width, np.float32)
-    for z in range(depth):
+    row = np.empty(result.shape[2], np.float32)
+    for z in range(result.shape[0]):
         for y in range(height):
-            _pass_z(grey, taps, at_z, z, y, plane[y])
-        for y in range(height):
-            _pass_y(plane, taps, at_y, y, padded[radius : radius + width])
+            _pass_z(grey, taps, at_z, first[0] + z, y, plane[y])
+        for y in range(result.shape[1]):
+            _pass_y(plane, taps, at_y, first[1] + y, padded[radius : radius + width])
             for i in range(radius):
                 padded[i] = padded[radius + at_x[i]]
                 padded[radius + width + i] = padded[radius + at_x[radius + width + i]]
-            _pass_x(padded, taps, row)
+            _pass_x(padded[first[2] :], taps, row)
             _round(row, result[z, y])
 
 

@@ -18,8 +18,6 @@ from cpu_fallback.twin._jit import compiled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_STRETCH = 64  # voxels looked at together: a stretch without a true voxel costs a vector load
-
 
 def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.int32], int]:
     """Twin of law.label."""
@@ -92,29 +90,30 @@ def _starts(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> np.int32:
 @compiled
 def _find_runs(rows: NDArray[np.uint8], first: NDArray[np.int64], edges: NDArray[np.int32]) -> None:
     width = rows.shape[1]
+    # Where the row turns, a byte is 1; most turns are far apart, so eight bytes are looked at together.
+    turns = np.zeros(width // 8 * 8 + 8, np.uint8)
+    words = turns.view(np.uint64)
     for r in range(rows.shape[0]):
-        if first[r] == first[r + 1]:
+        at, end = 2 * first[r], 2 * first[r + 1]
+        if at == end:
             continue
-        row, at, inside = rows[r], 2 * first[r], False
-        for low in range(0, width, _STRETCH):
-            high = min(low + _STRETCH, width)
-            if not inside and not _any(row[low:high]):
+        _turn(rows[r], turns)
+        for w in range(words.size):
+            if words[w] == 0:
                 continue
-            for x in range(low, high):
-                true = row[x] != 0
+            for x in range(8 * w, 8 * w + 8):
                 edges[at] = x
-                at += true != inside
-                inside = true
-        if inside:
+                at += turns[x]
+        if at < end:
             edges[at] = width
 
 
 @compiled
-def _any(row: NDArray[np.uint8]) -> bool:
-    bits = np.uint8(0)
-    for x in range(row.size):
-        bits |= row[x]
-    return bits != 0
+def _turn(row: NDArray[np.uint8], turns: NDArray[np.uint8]) -> None:
+    left, right, inner = row[:-1], row[1:], turns[1 : row.size]
+    turns[0] = row[0] != 0
+    for x in range(inner.size):
+        inner[x] = (left[x] != 0) ^ (right[x] != 0)
 
 
 @compiled

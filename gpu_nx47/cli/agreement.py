@@ -43,6 +43,7 @@ def differing(room: Any) -> dict[str, str]:
 def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     """Return a call of each kernel: (arrays on the host, parameters)."""
     from cpu_fallback import law
+    from cpu_fallback.law._gradient import STENCILS
 
     grey, low, high = (_drawn(number) for number in range(3))
     u8 = (grey >> np.uint64(56)).astype(np.uint8)
@@ -51,6 +52,12 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     sparse, mask, dense = (u8 > limit for limit in (250, 150, 8))
     labels, count = law.label(mask, connectivity=26)
     box = {"radius": (1, 1, 2), "shape": "box"}
+    core = tuple(slice(1, n - 1) for n in SHAPE)
+    way = {"axis": np.full((SHAPE[0], 2), 33, np.int32), "origin": (-3, 40)}
+    phase, disk = (1, 0, 1), tables.disk_offsets((3.0,))
+    cells = (wide[:5, :5, :19] % np.uint16(law.DIRECTION_NONE + 1)).copy()
+    equal = {"weights": np.full(disk.shape[1], 1800, np.int32), "shift": 14}
+    signed = (wide.astype(np.int64) - 32_768).astype(np.int16)
     weights = np.array([1.5, -0.75, 0.5], np.float32)
     scaled = {"mean": np.full(3, 32_000, np.float32), "scale": np.full(3, 1e-4, np.float32), "weights": weights}
     samples = (u16.reshape(-1)[:999].reshape(3, 333).astype(np.int64) - 32768).astype(np.int16)
@@ -62,10 +69,14 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "component_moments": ((labels,), {"count": count}),
         "count": ((mask,), {}),
         "dilation": ((sparse,), box),
+        "directional_peak": ((signed, cells), {"phase": phase, "offsets": tables.line_offsets((1.0, 0.0, -1.0))}),
+        "directional_sum": ((u16, cells), {"phase": phase, "offsets": disk, "signed": False, **equal}),
+        "directions": ((u16,), {"radius": 2}),
         "erosion": ((dense,), box),
         "gather": ((u16,), {"index": np.arange(0, u16.size, 7, dtype=np.int64)}),
         "gaussian": ((u8,), {"taps": tables.gaussian_taps(1.0)}),
-        "gradient_along": ((u16,), {"axis": np.full((SHAPE[0], 2), 33, np.int32), "origin": (-3, 40)}),
+        "gaussians": ((u8,), {"taps": tuple(map(tables.gaussian_taps, (1.0, 3.0))), "window": core}),
+        "gradient_along": ((u16,), way),
         "gradient_magnitude": ((u16,), {}),
         "histogram": ((u16,), {}),
         "hysteresis": ((u16,), {"weak": 40_000, "strong": 64_000}),
@@ -81,6 +92,7 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         ),
         "opening": ((dense,), box),
         "remove_small": ((mask,), {"min_size": 3, "connectivity": 6}),
+        "stencils": ((u16, wide), {"results": STENCILS, "shift": 4, **way, "window": core}),
         "z_projection": ((u8,), {"window": 5, "statistic": "coherence"}),
     }
 

@@ -13,11 +13,13 @@ import numpy as np
 
 from gpu_nx47.errors import BackendUnavailableError
 from gpu_nx47.kernels._clock import device_seconds
+from gpu_nx47.kernels._direction import directions
+from gpu_nx47.kernels._directional import directional_peak, directional_sum
 from gpu_nx47.kernels._entropy import local_entropy
-from gpu_nx47.kernels._gaussian import band_pass, gaussian
-from gpu_nx47.kernels._gradient import gradient_along, gradient_magnitude, laplacian
+from gpu_nx47.kernels._gaussian import band_pass, gaussian, gaussians
+from gpu_nx47.kernels._gradient import gradient_along, gradient_magnitude, laplacian, stencils
 from gpu_nx47.kernels._label import component_moments, hysteresis, label, remove_small
-from gpu_nx47.kernels._launch import forget_tables
+from gpu_nx47.kernels._launch import forget_tables, page_locked
 from gpu_nx47.kernels._loader import cupy
 from gpu_nx47.kernels._morphology import closing, dilation, erosion, opening
 from gpu_nx47.kernels._neuron import neuron, neuron_sums
@@ -36,12 +38,16 @@ __all__ = [
     "count",
     "device_seconds",
     "dilation",
+    "directional_peak",
+    "directional_sum",
+    "directions",
     "enter_thread",
     "erosion",
     "free_bytes",
     "free_memory",
     "gather",
     "gaussian",
+    "gaussians",
     "gradient_along",
     "gradient_magnitude",
     "histogram",
@@ -56,6 +62,7 @@ __all__ = [
     "opening",
     "probe",
     "remove_small",
+    "stencils",
     "to_device",
     "to_host",
     "z_projection",
@@ -153,7 +160,7 @@ def to_device(array: NDArray) -> Any:
 
 
 def to_host(array: Any) -> NDArray:
-    """Copy an array of the device to the host.
+    """Copy an array of the device to the host, behind all that this thread asked of it.
 
     Raises
     ------
@@ -162,7 +169,7 @@ def to_host(array: Any) -> NDArray:
     """
     if not isinstance(array, cupy().ndarray):
         raise TypeError(f"gpu: expected a device array, got {type(array).__name__}")
-    result: NDArray = cupy().asnumpy(array)
+    result: NDArray = cupy().asnumpy(array, out=page_locked(array.shape, array.dtype))
     return result
 
 

@@ -13,6 +13,8 @@ from gpu_nx47.kernels._loader import cupy, launch
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from cpu_fallback._checks import Window
+
 THREADS: Final = 256
 TILE: Final = (8, 32)
 """Rows and columns of a block's tile: TILE_Y and TILE_X of nx47.cuh."""
@@ -20,6 +22,10 @@ MARCH: Final = 32
 """Slices that a block marches through: the halo along z is read once for so many."""
 RESIDENT: Final = 4096
 """Blocks of a grid-stride loop: enough to fill any device several times."""
+
+
+PAGE_LOCKED: Final = range(1 << 20, (64 << 20) + 1)
+"""Bytes of a copy to the host that goes through page-locked memory: those of a tile."""
 
 
 class _Shadow(np.ndarray):
@@ -62,6 +68,21 @@ def shadow(array: Any, *, bounds: tuple[int, int] = (0, 0)) -> Any:
     described = np.lib.stride_tricks.as_strided(one, array.shape, array.strides, writeable=False).view(_Shadow)
     described.bounds = bounds
     return described
+
+
+def page_locked(shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+    """Return a new array of the host that the device writes without a detour, from CuPy's pool; None: take another.
+
+    Small ones are as quick without, and come in so many sizes that the pool would keep one block for each. Large ones,
+    of whole volumes, live long, and page-locked memory is the machine's.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size not in PAGE_LOCKED:
+        return None
+    try:
+        return np.ndarray(shape, dtype, buffer=cupy().cuda.alloc_pinned_memory(size))
+    except (cupy().cuda.runtime.CUDARuntimeError, MemoryError):  # the system grants no more of it
+        return None
 
 
 def host(array: Any) -> Any:
@@ -121,6 +142,13 @@ def i64(*values: int) -> tuple[np.int64, ...]:
 def blocks(items: int, each: int = THREADS) -> int:
     """Return the blocks that give every `each` items one."""
     return -(-items // each)
+
+
+def part(shape: tuple[int, ...], window: Window | None) -> tuple[tuple[int, ...], tuple[int, int, int]]:
+    """Return where a window begins in an array of that shape, and its own shape; None is the whole array."""
+    places = [slice(0, n) for n in shape] if window is None else window
+    z, y, x = (place.stop - place.start for place in places)
+    return tuple(place.start for place in places), (z, y, x)
 
 
 def columns(shape: tuple[int, int, int]) -> int:

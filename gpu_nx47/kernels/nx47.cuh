@@ -33,7 +33,7 @@ __device__ inline i64 reflect(i64 i, i64 length) {
 // A volume seen along one of its axes: `outer` blocks of `length` samples that lie `inner` elements apart. A thread works
 // on a group of `size` successive samples; neighbouring threads are neighbours in memory.
 struct Line {
-  i64 base, first, stop;
+  i64 base, first, stop, block;
   bool inside;
 };
 
@@ -43,7 +43,7 @@ __device__ inline Line line(i64 outer, i64 length, i64 inner, i64 size) {
   const i64 group = t / inner % groups;
   const i64 block = t / inner / groups;
   const i64 first = group * size;
-  return {block * length * inner + t % inner, first, smaller(first + size, length), block < outer};
+  return {block * length * inner + t % inner, first, smaller(first + size, length), block, block < outer};
 }
 
 // A block's part of a volume: TILE_Y rows of TILE_X voxels, `march` slices. _launch.columns() counts the blocks.

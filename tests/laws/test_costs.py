@@ -1,7 +1,7 @@
 """What a law says it costs is what it does: its own arithmetic is counted, element by element.
 
 The count of a law that works on padded slabs is a polynomial in (Z, Y, X), and its ZYX coefficient is the cost for each
-voxel of an endless volume: the third mixed difference of the counts over shapes of n and n + 1.
+voxel of an endless volume: the third mixed difference of the counts over shapes of n and n + 2, over 8.
 """
 
 import inspect
@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from cpu_fallback import costs, law
-from gpu_nx47.tables import entropy_table, gaussian_taps
+from cpu_fallback.law import DIRECTION_NONE
+from cpu_fallback.law._gradient import STENCILS
+from gpu_nx47.tables import disk_offsets, entropy_table, gaussian_taps, line_offsets
 
 ONE = (
     "add subtract multiply divide floor_divide remainder sqrt square negative absolute sign rint floor ceil trunc "
@@ -125,8 +127,8 @@ def count(monkeypatch):
 
     def run(kernel, arrays, parameters):
         Counter.total = 0
-        # An index is no data: picking by it is a move, checking it is free.
-        parameters = {k: v if k == "index" else counted(v) for k, v in parameters.items()}
+        # An index or a way to a voxel is no data: picking by it is a move, checking it is free.
+        parameters = {k: v if k in ("index", "offsets") else counted(v) for k, v in parameters.items()}
         getattr(law, kernel)(*(counted(a) for a in arrays), **parameters)
         return Counter.total
 
@@ -134,13 +136,13 @@ def count(monkeypatch):
 
 
 def per_voxel(count, kernel, build, parameters, n=6):
-    """Return the ZYX coefficient of the count."""
+    """Return the ZYX coefficient of the count, over even shapes: a law may work on cells of 2 x 2 x 2 voxels."""
     coefficient = 0
     for more in itertools.product((0, 1), repeat=3):
-        shape = (n + more[0], n + more[1], n + more[2])
+        shape = (n + 2 * more[0], n + 2 * more[1], n + 2 * more[2])
         arrays, own = build(shape)
         coefficient += (-1) ** (3 - sum(more)) * count(kernel, arrays, {**parameters, **own})
-    return coefficient
+    return coefficient / 8
 
 
 def drawn(dtype):
@@ -187,13 +189,48 @@ def axis_case(shape):
     return [u16(shape)], {"axis": np.full((shape[0], 2), 20, np.int32)}
 
 
+def stencils_case(shape):
+    arrays, given = axis_case(shape)
+    return [*arrays, u16(shape)], given
+
+
+def direction_case(draw, phase):
+    def build(shape):
+        cells = tuple((n + p + 1) // 2 for n, p in zip(shape, phase, strict=True))
+        return [draw(shape), u16(cells) % np.uint16(DIRECTION_NONE)], {}
+
+    return build
+
+
 # kernel: (builder of the arrays and the parameters that depend on the shape, the other parameters)
 CASES = {
     "gaussian": [(one(grey), {"taps": gaussian_taps(s)}) for s in (0.25, 0.5, 1.0, 3.0)],
+    "gaussians": [(one(grey), {"taps": tuple(map(gaussian_taps, s))}) for s in ((1.0,), (0.5, 3.0), (2.0, 1.0, 0.25))],
     "band_pass": [(lambda shape: ([u16(shape), u16(shape)], {}), {})],
     "gradient_magnitude": [(one(u16), {})],
     "laplacian": [(one(draw), {"shift": s}) for draw in (u16, i16) for s in (0, 1, 4, 16)],
     "gradient_along": [(axis_case, {"origin": (0, 0)}), (axis_case, {"origin": (-3, 400)})],
+    "stencils": [
+        (stencils_case, {"results": results, "shift": shift, "origin": (0, 0)})
+        for results in (("laplacian",), ("band_pass", "gradient_along"), ("gradient_magnitude", *STENCILS[1:]))
+        for shift in (0, 4)
+    ],
+    "directions": [(one(u16), {"radius": radius}) for radius in (1, 4, 8)],
+    "directional_sum": [
+        (
+            direction_case(draw, (0, 1, 0)),
+            {"phase": (0, 1, 0), "offsets": disk, "weights": np.ones(len(disk[0]), np.int32), "shift": s, "signed": k},
+        )
+        for draw, disk, s, k in (
+            (grey, disk_offsets((2.0,)), 0, True),
+            (i16, disk_offsets((2.0, 4.0)), 5, False),
+            (u16, line_offsets((0.0, 1.0, -1.0)), 16, True),
+        )
+    ],
+    "directional_peak": [
+        (direction_case(i16, (1, 0, 1)), {"phase": (1, 0, 1), "offsets": line_offsets(tuple(np.arange(-1.0, k)))})
+        for k in (2, 4, 9)
+    ],
     "z_projection": [
         (one(grey), {"window": w, "statistic": s})
         for w in (3, 5, 7, 9, 15, 17, 31, 33, 63)

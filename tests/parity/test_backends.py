@@ -9,7 +9,7 @@ import pytest
 
 from cpu_fallback import costs, law
 
-OWN = {"NAME", "probe", "to_device", "to_host"}
+OWN = {"NAME", "DIRECTION_NONE", "DIRECTION_OPPOSITE", "DIRECTION_STEPS", "probe", "to_device", "to_host"}
 
 
 @pytest.fixture

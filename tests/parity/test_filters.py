@@ -25,6 +25,16 @@ def draw_axis(seed, shape, origin):
     return points.astype(np.int32)
 
 
+def draw_window(seed, shape):
+    """Return a part of the array, edges and single voxels among them; every fourth time all of it."""
+    rng = np.random.default_rng([55, seed])
+    if seed % 4 == 0:
+        return None
+    start = [int(rng.integers(0, n)) for n in shape]
+    stop = [n if seed % 4 == 1 else int(rng.integers(a + 1, n + 1)) for a, n in zip(start, shape, strict=True)]
+    return tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+
+
 def test_gaussian(agree, seeds):
     for seed in seeds:
         grey = draw_grey(seed)
@@ -40,6 +50,21 @@ def test_gaussian_of_one_tap_is_the_volume(agree):
 def test_gaussian_saturates_at_the_brightest_code(agree):
     taps = np.array([0.50008, 0.25], np.float32)  # adds up to 1.00008: within the tolerance, above 255 on a full volume
     assert (agree("gaussian", np.full((3, 4, 19), 255, np.uint8), taps=taps) == 65280).all()
+
+
+def test_gaussians(agree, seeds):
+    flat = np.full(36, 1 / 71, np.float32)  # reaches farther than a block of the port holds
+    for seed in seeds:
+        grey = draw_grey(seed)
+        taps = [gaussian_taps(SIGMAS[(seed + 2 * k) % 7]).copy() for k in range(1 + seed % 3)]
+        agree("gaussians", grey, taps=(*taps, flat)[: 1 + seed % 4], window=draw_window(seed, grey.shape))
+
+
+def test_gaussians_are_those_of_one_kernel_each(agree):
+    grey, place = draw_grey(21), (slice(3, 11), slice(0, 24), slice(60, 65))
+    taps = tuple(gaussian_taps(sigma).copy() for sigma in (1.0, 3.0, 0.5))
+    for found, half in zip(agree("gaussians", grey, taps=taps, window=place), taps, strict=True):
+        assert np.array_equal(found, agree("gaussian", grey, taps=half)[place])
 
 
 def test_band_pass(agree, seeds):
@@ -73,6 +98,37 @@ def test_gradient_along_is_zero_on_the_axis(agree):
     smooth = np.random.default_rng(54).integers(0, 65536, (1, 9, 9), dtype=np.uint16)
     code = agree("gradient_along", smooth, axis=np.array([[8 * 3, 8 * 2]], np.int32), origin=(0, 0))
     assert code[0, 3, 2] == 0
+
+
+def test_gradient_along_rounds_each_product(agree):
+    """Far from the axis no product fits 24 bits: a fused sum rounds one of them less, and some code shows it."""
+    smooth = np.random.default_rng(56).integers(0, 65536, (3, 61, 67), dtype=np.uint16)
+    axis = np.array([[12_345_677, -9_876_543], [5_432_101, 13_579_111], [-11_111_113, 7_777_777]], np.int32)
+    agree("gradient_along", smooth, axis=axis, origin=(-5, 9))
+
+
+STENCILS = ("gradient_magnitude", "laplacian", "band_pass", "gradient_along")
+
+
+def test_stencils(agree, seeds):
+    for seed in seeds:
+        rng = np.random.default_rng([57, seed])
+        narrow = draw_codes(seed, np.uint16)
+        wide, origin = rng.permuted(narrow, axis=seed % 3), (int(rng.integers(-9, 9)), 7)
+        results = tuple(str(name) for name in rng.permutation(STENCILS)[: 1 + seed % 4])
+        way = {"axis": draw_axis(seed, narrow.shape, origin), "origin": origin}
+        window = draw_window(seed, narrow.shape)
+        agree("stencils", narrow, wide, results=results, shift=seed % 17, **way, window=window)
+
+
+def test_stencils_need_only_what_their_results_need(agree):
+    narrow = draw_codes(21, np.uint16)
+    place = (slice(4, 5), slice(0, 24), slice(1, 64))
+    (length,) = agree("stencils", narrow, results=("gradient_magnitude",), window=place)
+    assert np.array_equal(length, agree("gradient_magnitude", narrow)[place])
+    sharp, again = agree("stencils", narrow, results=("laplacian", "gradient_magnitude"), shift=4)
+    assert np.array_equal(sharp, agree("laplacian", narrow, shift=4))
+    assert np.array_equal(again[place], length)
 
 
 def test_z_projection(agree, seeds):
@@ -147,6 +203,45 @@ REFUSED = [
     (ValueError, "within 16777216 voxels", "gradient_along", [SMOOTH], {"axis": AXIS, "origin": (0, 2**70)}),
     (ValueError, "eighths", "gradient_along", [SMOOTH], {"axis": AXIS, "origin": (0, 2**21)}),
     (ValueError, "eighths", "gradient_along", [SMOOTH], {"axis": AXIS - 2**30, "origin": (0, 0)}),
+    (TypeError, "expected dtype uint8, got uint16", "gaussians", [SMOOTH], {"taps": (TAPS,)}),
+    (ValueError, "a tuple of at least one array of taps", "gaussians", [GREY], {"taps": ()}),
+    (ValueError, "a tuple of at least one array of taps", "gaussians", [GREY], {"taps": [TAPS]}),
+    (ValueError, "total of 2.0", "gaussians", [GREY], {"taps": (TAPS, 2 * TAPS)}),
+    *(
+        (ValueError, "window as three slices within", "gaussians", [GREY], {"taps": (TAPS,), "window": window})
+        for window in (
+            (slice(0, 2), slice(0, 3)),
+            (slice(0, 2), slice(0, 3), slice(0, 5)),
+            (slice(0, 2), slice(2, 2), slice(0, 4)),
+            (slice(-1, 2), slice(0, 3), slice(0, 4)),
+            (slice(0, 2, 1), slice(0, 3), slice(0, 4)),
+            (slice(None), slice(0, 3), slice(0, 4)),
+            (0, slice(0, 3), slice(0, 4)),
+        )
+    ),
+    (TypeError, "expected dtype uint16", "stencils", [GREY], {"results": ("laplacian",)}),
+    (ValueError, "a tuple of names, none twice", "stencils", [SMOOTH], {"results": ()}),
+    (ValueError, "a tuple of names, none twice", "stencils", [SMOOTH], {"results": ["laplacian"]}),
+    (ValueError, "a tuple of names, none twice", "stencils", [SMOOTH], {"results": ("laplacian", "laplacian")}),
+    (ValueError, "results in .*got 'gaussian'", "stencils", [SMOOTH], {"results": ("gaussian",)}),
+    (ValueError, "shift in .*got 17", "stencils", [SMOOTH], {"results": ("laplacian",), "shift": 17}),
+    (TypeError, "got NoneType", "stencils", [SMOOTH], {"results": ("band_pass",)}),
+    (ValueError, "equal shapes", "stencils", [SMOOTH, SMOOTH[:1].copy()], {"results": ("band_pass",)}),
+    (ValueError, "expected axis and origin", "stencils", [SMOOTH], {"results": ("gradient_along",), "axis": AXIS}),
+    (
+        ValueError,
+        r"shape \(2, 2\), got",
+        "stencils",
+        [SMOOTH],
+        {"results": ("gradient_along",), "axis": AXIS[:1], "origin": (0, 0)},
+    ),
+    (
+        ValueError,
+        "window as three slices within",
+        "stencils",
+        [SMOOTH],
+        {"results": ("laplacian",), "window": (slice(0, 3), slice(0, 3), slice(0, 4))},
+    ),
     (TypeError, "expected dtype uint8", "z_projection", [SMOOTH], {"window": 3, "statistic": "max"}),
     (ValueError, "odd window in 3..63, got 4", "z_projection", [GREY], {"window": 4, "statistic": "max"}),
     (ValueError, "odd window in 3..63, got 65", "z_projection", [GREY], {"window": 65, "statistic": "max"}),

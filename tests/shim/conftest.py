@@ -56,7 +56,7 @@ def _map(values, function):
 
 
 # Parameters that stages hand over on the device; the others are tables of the host.
-ON_DEVICE = {("gather", "index"), ("gradient_along", "axis"), ("lookup", "table")}
+ON_DEVICE = {("gather", "index"), ("gradient_along", "axis"), ("lookup", "table"), ("stencils", "axis")}
 
 
 @pytest.fixture

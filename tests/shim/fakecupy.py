@@ -20,12 +20,10 @@ POISON = 0xA5
 ORDERS = ("forward", "reverse", "shuffled")
 
 
-class OutOfMemoryError(MemoryError):
-    """cupy.cuda.memory.OutOfMemoryError."""
-
-
-class NVRTCError(RuntimeError):
-    """cupy.cuda.nvrtc.NVRTCError."""
+# Errors of cupy.cuda.memory, .nvrtc and .runtime.
+OutOfMemoryError = type("OutOfMemoryError", (MemoryError,), {})
+NVRTCError = type("NVRTCError", (RuntimeError,), {})
+CUDARuntimeError = type("CUDARuntimeError", (RuntimeError,), {})
 
 
 class State:
@@ -42,6 +40,7 @@ class State:
         self.fail_at = set()  # numbers of the allocations that find no memory
         self.capacity = 2**40  # bytes of a device
         self.devices = 1
+        self.pinned, self.pinned_capacity = [], 2**40  # page-locked bytes: each block asked for, the largest granted
         self.live = [0] * 8  # bytes allocated on each device
         self.peak = 0
         self.freed = 0  # how often the pools were told to give back
@@ -100,6 +99,10 @@ class Allocation:
             assert (after == POISON).all(), f"{kernel} wrote past an array"
 
 
+def _operator(name):
+    return lambda self, other: self._new(getattr(self._view, f"__{name}__")(_plain(other)))
+
+
 class ndarray:
     """cupy.ndarray, as far as it is used."""
 
@@ -146,15 +149,7 @@ class ndarray:
     def _new(self, values):
         return _CURRENT.module.asarray(np.ascontiguousarray(values))
 
-    def __ge__(self, other):
-        return self._new(self._view >= _plain(other))
-
-    def __or__(self, other):
-        return self._new(self._view | _plain(other))
-
-    def __add__(self, other):
-        return self._new(self._view + _plain(other))
-
+    __add__, __ge__, __gt__, __mul__, __or__ = map(_operator, ("add", "ge", "gt", "mul", "or"))
     __hash__ = None
 
 
@@ -285,8 +280,7 @@ class Event:
         self._state, self.at = state, None
 
     def record(self):
-        with self._state.lock:
-            self.at = len(self._state.launches)
+        self.at = len(self._state.launches)
 
     @property
     def done(self):
@@ -338,21 +332,35 @@ def make(state):
         array._view[...] = values
         return array
 
+    def asnumpy(array, out=None):
+        assert array._allocation.stream is state.stream, "a copy on a stream that nothing orders behind the array's"
+        out = np.empty(array.shape, array.dtype) if out is None else out
+        assert (out.shape, out.dtype, out.flags.c_contiguous) == (array.shape, array.dtype, True), "another array"
+        out[...] = _plain(array)
+        return out
+
+    def alloc_pinned_memory(size):
+        state.pinned.append(size)
+        if size > state.pinned_capacity:
+            raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+        return bytearray([POISON]) * size
+
     cupy = types.ModuleType("cupy")
     pool = Pool(state)
     vars(cupy).update(
-        ndarray=ndarray, empty=allocate, zeros=zeros, asarray=asarray, asnumpy=lambda a: np.array(_plain(a)),
+        ndarray=ndarray, empty=allocate, zeros=zeros, asarray=asarray, asnumpy=asnumpy,
         get_default_memory_pool=lambda: pool, get_default_pinned_memory_pool=lambda: pool, __version__="0 (shim)",
     )  # fmt: skip
     cupy.cuda = types.ModuleType("cupy.cuda")
-    cupy.cuda.nvrtc = NVRTC(state)
     cupy.cuda.Device = lambda number=None: Device(state, number)
+    cupy.cuda.nvrtc, cupy.cuda.alloc_pinned_memory = NVRTC(state), alloc_pinned_memory
     cupy.cuda.Stream = lambda *, non_blocking: Stream(state)
     cupy.cuda.Event = lambda: Event(state)
     cupy.cuda.get_elapsed_time = lambda start, end: float(end.at - start.at) or 0.001
     cupy.cuda.function = types.SimpleNamespace(Module=lambda: Module(state))
     cupy.cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
     cupy.cuda.runtime = types.SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError,
         getDeviceCount=lambda: state.devices,
         getDeviceProperties=lambda number: {"name": b"shim"},
         driverGetVersion=lambda: 0,

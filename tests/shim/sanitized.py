@@ -20,6 +20,7 @@ RNG = np.random.default_rng(47)
 GREY = fill((5, 11, 37), "noise", RNG)
 CODES = RNG.integers(0, 65536, GREY.shape, dtype=np.uint16)
 MASK = GREY > 150
+DIRECTION = RNG.integers(0, 3457, (3, 6, 19), dtype=np.uint16)  # of cells whose first lacks its first slice
 LABELS, COUNT = law.label(MASK, connectivity=26)
 ELEMENT = {"radius": (1, 2, 1), "shape": "cross"}
 THREE = {name: np.array([0.5, -1.0, 2.0], np.float32) for name in ("mean", "scale", "weights")}
@@ -32,9 +33,31 @@ CALLS = {
     "component_moments": ((LABELS,), {"count": COUNT}),
     "count": ((MASK,), {}),
     "dilation": ((MASK,), ELEMENT),
+    "directional_peak": (
+        (CODES.view(np.int16), DIRECTION),
+        {"phase": (1, 0, 0), "offsets": tables.line_offsets((-16.0, -1.0, 0.0, 2.5))},
+    ),
+    "directional_sum": (
+        (CODES, DIRECTION),
+        {
+            "phase": (1, 0, 0),
+            "offsets": tables.disk_offsets((16.0, 3.0)),
+            "weights": np.arange(-8, 9, dtype=np.int32),
+            "shift": 3,
+            "signed": True,
+        },
+    ),
+    "directions": ((CODES,), {"radius": 8}),
     "erosion": ((MASK,), ELEMENT | {"radius": (9, 40, 0)}),
     "gather": ((CODES,), {"index": np.array([0, 7, CODES.size - 1])}),
     "gaussian": ((GREY,), {"taps": tables.gaussian_taps(2.0)}),
+    "gaussians": (
+        (GREY,),
+        {
+            "taps": tuple(map(tables.gaussian_taps, (3.0, 9.0, 1.0))),
+            "window": (slice(1, 4), slice(2, 11), slice(0, 36)),
+        },
+    ),
     "gradient_along": ((CODES,), {"axis": np.arange(10, dtype=np.int32).reshape(5, 2), "origin": (3, -4)}),
     "gradient_magnitude": ((CODES,), {}),
     "histogram": ((np.sort(CODES.reshape(-1)).reshape(GREY.shape),), {}),
@@ -51,9 +74,21 @@ CALLS = {
     ),
     "opening": ((MASK,), ELEMENT | {"shape": "box"}),
     "remove_small": ((MASK,), {"min_size": 3, "connectivity": 6}),
+    "stencils": (
+        (CODES, CODES[::-1].copy()),
+        {
+            "results": ("laplacian", "gradient_along", "gradient_magnitude", "band_pass"),
+            "shift": 4,
+            "axis": np.arange(10, dtype=np.int32).reshape(5, 2),
+            "origin": (3, -4),
+            "window": (slice(1, 5), slice(0, 9), slice(35, 37)),
+        },
+    ),
     "z_projection": ((GREY,), {"window": 17, "statistic": "max"}),
 }
 MORE = [("z_projection", (GREY,), {"window": 5, "statistic": s}) for s in ("mean", "deviation", "coherence")]
+MORE += [("stencils", (CODES,), {"results": ("gradient_magnitude",)})]
+MORE += [("directional_sum", (c, DIRECTION), CALLS["directional_sum"][1]) for c in (GREY, CODES.view(np.int16))]
 MORE += [("histogram", (GREY,), {}), ("local_entropy", *CALLS["local_entropy"])]
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpu_nx47 import kernels
@@ -19,7 +20,13 @@ def bench(device, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(__import__("sys").modules, "bench_gpu", module)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    for name, value in (("WARM_UP", 0), ("REPEATS", 1), ("BITS_SIZE", 32), ("COPY_BYTES", 1 << 12)):
+    for name, value in (
+        ("WARM_UP", 0),
+        ("REPEATS", 1),
+        ("BITS_SIZE", 32),
+        ("COPY_BYTES", 1 << 12),
+        ("DOWNLOAD_BYTES", 1 << 12),
+    ):
         monkeypatch.setattr(module, name, value)
     return module
 
@@ -37,6 +44,7 @@ def test_the_table_holds_every_case(bench, capsys, tmp_path, monkeypatch):
     assert set(found["compile_s"]) == set(_loader.files())
     assert found["machine"]["device"] == "shim"
     assert found["compute_sanitizer"] == "not installed"
+    assert set(found["download_bytes_per_s"]) == {"to_host", "pageable"}
 
 
 def test_the_kernels_of_the_table_are_nearly_all(bench):
@@ -45,6 +53,17 @@ def test_the_kernels_of_the_table_are_nearly_all(bench):
     assert {case.kernel for case in bench.cases(32)} | absent == set(kernels.__all__) - {
         "NAME", "device_seconds", "enter_thread", "free_bytes", "free_memory", "probe", "to_device", "to_host"
     }  # fmt: skip
+
+
+def test_a_peer_that_numbers_otherwise_is_told(bench, device):
+    """Which library may serve a kernel is decided by its bits first."""
+    mask = kernels.to_device(np.random.default_rng(9).random((5, 6, 7)) < 0.3)
+    labels, count = kernels.label(mask, connectivity=6)
+    assert bench.equal_peer((labels, count), (labels.copy(), count))
+    assert not bench.equal_peer((labels, count), (labels.copy(), count + 1))
+    other = labels.copy()
+    other._view[other._view > 0] = count + 1 - other._view[other._view > 0]
+    assert not bench.equal_peer((labels, count), (other, count))
 
 
 def test_other_bits_are_told(bench, device):

@@ -94,7 +94,7 @@ def test_the_clock_keeps_few_events(device, monkeypatch):
 
 def test_the_probe_passes(device):
     kernels.probe()
-    assert {"gaussian_yx", "gradient_magnitude", "local_variance", "paint"} <= set(device.launches)
+    assert {"gaussian_yx", "stencils", "local_variance", "paint"} <= set(device.launches)
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "gradient_magnitude", "local_variance", "label"])
@@ -138,6 +138,24 @@ def test_to_device_and_to_host_want_their_arrays(device):
         kernels.to_device([1])
     with pytest.raises(TypeError, match="gpu: expected a device array, got ndarray"):
         kernels.to_host(np.arange(3))
+
+
+@pytest.mark.parametrize(("size", "locked"), [(1 << 10, False), (1 << 20, True), (5 << 20, True), (65 << 20, False)])
+def test_copies_of_the_size_of_a_tile_go_through_page_locked_memory(device, size, locked):
+    codes = np.random.default_rng(8).integers(0, 65536, (4, size // 8), dtype=np.uint16)
+    back = kernels.to_host(kernels.to_device(codes))
+    assert device.pinned == [size] * locked
+    assert (back.dtype, back.shape) == (codes.dtype, codes.shape)
+    assert back.flags.c_contiguous
+    assert back.flags.writeable
+    assert np.array_equal(back, codes)
+
+
+def test_where_no_memory_can_be_locked_the_copy_goes_without(device):
+    device.pinned_capacity = 0
+    codes = np.arange(1 << 20, dtype=np.uint16).reshape(4, -1)
+    assert np.array_equal(kernels.to_host(kernels.to_device(codes)), codes)
+    assert device.pinned
 
 
 @pytest.mark.parametrize("ask", [lambda a: a[0], lambda a: a + 1, np.any, lambda a: np.add(a, 1), lambda a: a == 1])

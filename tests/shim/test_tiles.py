@@ -30,6 +30,25 @@ def test_gaussian(agree, device, grey, radius):
     assert ("gaussian_yx" in device.launches) == (radius <= _gaussian.REACH)
 
 
+@pytest.mark.parametrize("radii", [(4, 12), (12, 40, 1), (_gaussian.REACH, _gaussian.REACH + 1)])
+def test_gaussians_in_a_window(agree, grey, radii):
+    taps = tuple(np.full(radius + 1, 1 / (2 * radius + 1), np.float32) for radius in radii)
+    agree("gaussians", grey, taps=taps, window=core(grey.shape))
+
+
+def core(shape):
+    """Return a window that begins and ends inside a block's tile on each axis that has room."""
+    z, y, x = (slice(min(n // 7, n - 1), n - n // 9) for n in shape)
+    return z, y, x
+
+
+def test_stencils_in_a_window(agree, grey):
+    narrow, way = grey.astype(np.uint16) << 8, {"axis": np.full((grey.shape[0], 2), 333, np.int32), "origin": (-5, 8)}
+    results = ("band_pass", "gradient_along", "laplacian", "gradient_magnitude")
+    for window in (None, core(grey.shape)):
+        agree("stencils", narrow, narrow[::-1].copy(), results=results, shift=4, **way, window=window)
+
+
 def test_differences(agree, grey):
     smooth = grey.astype(np.uint16) << 8
     agree("gradient_magnitude", smooth)

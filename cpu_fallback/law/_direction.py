@@ -1,0 +1,197 @@
+"""Law of the direction across the sheets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cpu_fallback import _checks
+from cpu_fallback._border import pad_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+DIRECTION_STEPS: Final = 24
+"""Steps of a face of the cube map, on each of its two axes."""
+DIRECTION_OPPOSITE: Final = 3 * DIRECTION_STEPS**2
+"""A code plus this is the opposite direction; the codes below it are half a sphere, one for each line."""
+DIRECTION_NONE: Final = 2 * DIRECTION_OPPOSITE
+"""Code of a cell without a gradient; the codes are 0..DIRECTION_NONE."""
+PAIRS: Final = ((0, 0), (1, 0), (2, 0), (1, 1), (2, 1), (2, 2))
+"""Axes of the six sums of a structure tensor, in the order in which every array of them is kept."""
+SQUARINGS: Final = 5
+
+_VOXEL: Final = 3 * 3 + 6  # three differences, rounded with a sum and a shift; six products
+_SUMS: Final = 6 * 7 + 6 * 3 * 2 * 2  # over the voxels; a running sum and a difference on three axes, twice
+_TENSOR: Final = 3 + 6  # the trace, whether it is 0; quotients
+_SQUARING: Final = 6 * 5 + 2 + 6  # products and sums; the trace; quotients
+_CODE: Final = 3 + 6 + 1 + 2 * 4 + 4  # the row; the longest; its face; quotient, sum, product and bound twice; the code
+_PLANARITY: Final = 3 * 5 + 2 * 5 + 2 + 14 + 7 + 6  # A v; both dots; l1, s; q; l2; the code
+OPERATIONS: dict[str, Callable[..., float]] = {
+    "directions": lambda *, radius=4: _VOXEL + (_SUMS + _TENSOR + SQUARINGS * _SQUARING + _CODE + _PLANARITY) / 8,
+}
+
+
+def accept_directions(smooth: NDArray[np.uint16], radius: int) -> None:
+    """Refuse what `directions` does not define, for law and twin alike."""
+    _checks.volume("directions", smooth, np.uint16)
+    _checks.integer("directions", "radius", radius, 1, 8)
+
+
+def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Return the direction across the sheets in cells of 2 x 2 x 2 voxels, and how plane they are there.
+
+    Parameters
+    ----------
+    smooth : numpy.ndarray of uint16, shape (z, y, x)
+        Q8.8 codes of `gaussian`.
+    radius : int
+        Of the two box sums over the cells, 1..8 cells.
+
+    Returns
+    -------
+    direction : numpy.ndarray of uint16, shape (ceil(z/2), ceil(y/2), ceil(x/2))
+        Codes 0..DIRECTION_OPPOSITE - 1 of a line, or DIRECTION_NONE where nothing differs within reach.
+    planarity : numpy.ndarray of uint8, same shape
+        1/255: 0 no direction leads (or none is there), 255 one alone.
+
+    Raises
+    ------
+    TypeError
+        Not a NumPy array of uint16, or `radius` is not an integer.
+    ValueError
+        Not a non-empty C-contiguous volume, or `radius` outside 1..8.
+
+    Notes
+    -----
+    Law.
+
+    - Formula, integers: a_i = (v[i+1] - v[i-1] + 8) >> 4 on each axis, the shift arithmetic; the six products a_i a_j
+      summed over the voxels of each cell, whose first is at even indices; two passes of a box sum of 2 radius + 1 cells
+      on each axis. The sums are those of zz, zy, zx, yy, yx, xx.
+    - Formula, float32, where trace = zz + yy + xx (an integer) is not 0: A = sums / trace, each rounded to float32
+      before the quotient. B = A, then five times B = B B, (b_i0 b_0j + b_i1 b_1j) + b_i2 b_2j, over its trace
+      (zz + yy) + xx. v is the row of B with the largest diagonal, first of equals. Dot products in the order of B B:
+      l1 = (v.(A v)) / (v.v); s = 1 - l1; q = (((zz zz + yy yy) + xx xx) + 2 ((zy zy + zx zx) + yx yx)) - l1 l1 of A;
+      l2 = (s + sqrt(max(0, 2 q - s s))) / 2; planarity = rint(255 max(0, min(1, (l1 - l2) / l1))).
+    - Direction: the axis m of the largest |v|, first of equals; for the others, o1 < o2, i = min(23, int((v[o1] / v[m]
+      + 1) 12)), j likewise; code = (m 24 + i) 24 + j. It stands for the line along 1 on m, (2 i + 1) / 24 - 1 on o1
+      and (2 j + 1) / 24 - 1 on o2.
+    - Window: 3 voxels, then 4 radius + 1 cells. Border: half-sample symmetric; of an incomplete last cell each voxel
+      counts twice on that axis, and the sums are repeated beyond the cells' edges as voxels are.
+    - Format: uint16, uint8. |a| <= 4096, a cell's sum <= 8 2^24 and 17^6 < 2^24.6 of them: sums below 2^51.6, the trace
+      below 2^53.2. trace(B B) >= 1/3 but for rounding and a row's largest element >= 1/3: no quotient by 0. Small
+      elements of B may become subnormal; they are added to 1 or to products above 2^-10, which do not see them.
+    - Rounding: gradients half up to 1/32 grey/voxel; the sums are exact, so they do not depend on the tile. Five
+      squarings leave (l2 / l1)^32 of the second vector: from a planarity of .15 the direction is the eigenvector's but
+      for its step (3.4 degrees at most) and planarity exact to 2/255; below, it may be .03 too low. Unit: none.
+    - Source: the structure tensor and its eigenvector by powers: Bigun and Granlund 1987; Knutsson 1989.
+    """
+    accept_directions(smooth, radius)
+    cells = tuple((n + 1) // 2 for n in smooth.shape)
+    sums = np.empty((len(PAIRS), *cells), np.int64)
+    for z in range(cells[0]):
+        sums[:, z] = _cell_products(smooth, z)
+    for one in sums:
+        for axis in (0, 1, 2, 0, 1, 2):
+            one[...] = _box_sum(one, axis, radius)
+    direction, planarity = np.empty(cells, np.uint16), np.empty(cells, np.uint8)
+    for z in range(cells[0]):
+        direction[z], planarity[z] = _leading(sums[:, z])
+    return direction, planarity
+
+
+def _cell_products(smooth: NDArray[np.uint16], cell: int) -> NDArray[np.int64]:
+    """Return the six sums of products over each cell of a layer of cells, (6, y, x)."""
+    last = smooth.shape[0] - 1
+    slices = np.take(smooth, np.clip(np.arange(2 * cell - 1, 2 * cell + 3), 0, last), axis=0).astype(np.int32)
+    # In an incomplete last layer the second slice is the first again, and so are its neighbours.
+    layer, below, above = slices[1:3], slices[0:2], slices[2:4]
+    if 2 * cell == last:
+        below, above = slices[[0, 0]], slices[[2, 2]]
+    ends = [pad_axis(layer, axis, 1) for axis in (1, 2)]
+    gradient = [
+        (high - low + np.int32(8)) >> np.int32(4)
+        for high, low in [
+            (above, below),
+            (ends[0][:, 2:], ends[0][:, :-2]),
+            (ends[1][:, :, 2:], ends[1][:, :, :-2]),
+        ]
+    ]
+    return np.stack([_pairs_of_voxels(gradient[i] * gradient[j]) for i, j in PAIRS]).astype(np.int64)
+
+
+def _pairs_of_voxels(products: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the sums over the cells of one layer of 2 slices: at most 8 * 2^24, within int32."""
+    total = products[0] + products[1]
+    for axis in (0, 1):
+        first = np.arange(0, total.shape[axis], 2)
+        second = np.minimum(first + 1, total.shape[axis] - 1)
+        total = np.take(total, first, axis=axis) + np.take(total, second, axis=axis)
+    return total
+
+
+def _box_sum(sums: NDArray[np.int64], axis: int, radius: int) -> NDArray[np.int64]:
+    """Return the sums over 2 radius + 1 successive cells; running sums may wrap, their differences are exact."""
+    running = np.moveaxis(np.add.accumulate(pad_axis(sums, axis, radius), axis=axis), axis, 0)
+    total = running[2 * radius :].copy()
+    total[1:] -= running[: -2 * radius - 1]
+    return np.moveaxis(total, 0, axis)
+
+
+def _leading(sums: NDArray[np.int64]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Return the code of the leading direction of each tensor, and its planarity."""
+    trace = (sums[0] + sums[3]) + sums[5]
+    flat = trace == 0
+    # A cell without a gradient is computed as one along z and then told apart: nothing is divided by 0.
+    whole = np.where(flat, 1, trace).astype(np.float32)
+    zz, zy, zx, yy, yx, xx = a = [np.where(flat, k == 0, one).astype(np.float32) / whole for k, one in enumerate(sums)]
+    for _ in range(SQUARINGS):
+        zz, zy, zx, yy, yx, xx = _squared(zz, zy, zx, yy, yx, xx)
+    leads_y, leads_x = yy > zz, xx > np.maximum(yy, zz)
+    v = [
+        np.where(leads_x, of_x, np.where(leads_y, of_y, of_z))
+        for of_z, of_y, of_x in ((zz, zy, zx), (zy, yy, yx), (zx, yx, xx))
+    ]
+    direction = np.where(flat, DIRECTION_NONE, _code(*v)).astype(np.uint16)
+    return direction, np.where(flat, 0, _planarity(a, v)).astype(np.uint8)
+
+
+def _dot(a: list[NDArray[np.float32]], b: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return (a[0] * b[0] + a[1] * b[1]) + a[2] * b[2]
+
+
+def _squared(*b: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return the square of a symmetric matrix over its trace."""
+    zz, zy, zx, yy, yx, xx = b
+    rows = [zz, zy, zx], [zy, yy, yx], [zx, yx, xx]
+    square = [_dot(rows[j], rows[i]) for i, j in PAIRS]
+    trace = (square[0] + square[3]) + square[5]
+    return [one / trace for one in square]
+
+
+def _planarity(a: list[NDArray[np.float32]], v: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    zz, zy, zx, yy, yx, xx = a
+    one, two = np.float32(1), np.float32(2)
+    along = [_dot([zz, zy, zx], v), _dot([zy, yy, yx], v), _dot([zx, yx, xx], v)]
+    first = _dot(v, along) / _dot(v, v)
+    rest = one - first
+    squares = (((zz * zz + yy * yy) + xx * xx) + two * ((zy * zy + zx * zx) + yx * yx)) - first * first
+    second = (rest + np.sqrt(np.maximum(two * squares - rest * rest, np.float32(0)))) / two
+    return np.rint(np.float32(255) * np.maximum(np.minimum((first - second) / first, one), np.float32(0)))
+
+
+def _code(z: NDArray[np.float32], y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.int32]:
+    length_z, length_y, length_x = np.abs(z), np.abs(y), np.abs(x)
+    leads_y, leads_x = length_y > length_z, length_x > np.maximum(length_y, length_z)
+    main = np.where(leads_x, x, np.where(leads_y, y, z))
+    face = np.where(leads_x, 2, np.where(leads_y, 1, 0)).astype(np.int32)
+    one, half = np.float32(1), np.float32(DIRECTION_STEPS // 2)
+    steps = [
+        np.minimum(((other / main + one) * half).astype(np.int32), np.int32(DIRECTION_STEPS - 1))
+        for other in (np.where(face == 0, y, z), np.where(leads_x, y, x))
+    ]
+    return (face * np.int32(DIRECTION_STEPS) + steps[0]) * np.int32(DIRECTION_STEPS) + steps[1]

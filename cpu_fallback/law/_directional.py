@@ -1,0 +1,238 @@
+"""Laws of what follows a direction: weighted sums and peaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cpu_fallback import _checks
+from cpu_fallback._border import reflect_index
+from cpu_fallback.law._direction import DIRECTION_NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    Codes = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16]
+    Phase = tuple[int, int, int]
+
+FARTHEST: Final = 16  # voxels on an axis, from a voxel to a neighbour that an offset names
+LARGEST: Final = {"uint8": 255, "uint16": 65535, "int16": 32768}
+
+_CELL: Final = 1 / 8  # its direction is in range
+OPERATIONS: dict[str, Callable[..., float]] = {
+    # a product and a sum for each; two bounds; a shift rounds with one sum and one shift. Finding the voxels is index
+    # arithmetic.
+    "directional_sum": lambda *, phase, offsets, weights, shift, signed: (
+        2 * len(weights) + 2 + (2 if shift else 0) + _CELL
+    ),
+    # two comparisons, both, the larger
+    "directional_peak": lambda *, phase, offsets: 4 * (offsets.shape[1] - 2) + _CELL,
+}
+
+
+def _accept_field(
+    kernel: str,
+    codes: Codes,
+    direction: NDArray[np.uint16],
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    least: int,
+    most: int,
+) -> None:
+    """Refuse a field of directions or offsets along them that do not fit the codes."""
+    _checks.volume(kernel, direction, np.uint16)
+    if not isinstance(phase, tuple) or len(phase) != 3:
+        raise ValueError(f"{kernel}: expected phase as a tuple (z, y, x), got {phase!r}")
+    for axis, one in zip("zyx", phase, strict=True):
+        _checks.integer(kernel, f"phase along {axis}", one, 0, 1)
+    cells = tuple((n + p + 1) >> 1 for n, p in zip(codes.shape, phase, strict=True))
+    if direction.shape != cells:
+        raise ValueError(f"{kernel}: expected direction of shape {cells}, got {direction.shape}")
+    highest = int(direction.max())
+    if highest > DIRECTION_NONE:
+        raise ValueError(f"{kernel}: expected directions of at most {DIRECTION_NONE}, got {highest}")
+    if not isinstance(offsets, np.ndarray) or offsets.dtype != np.int8:
+        came = offsets.dtype.name if isinstance(offsets, np.ndarray) else type(offsets).__name__
+        raise TypeError(f"{kernel}: expected offsets of dtype int8, got {came}")
+    if (
+        offsets.ndim != 3
+        or offsets.shape[::2] != (DIRECTION_NONE + 1, 3)
+        or not least <= offsets.shape[1] <= most
+        or not offsets.flags.c_contiguous
+    ):
+        raise ValueError(
+            f"{kernel}: expected C-contiguous offsets of shape ({DIRECTION_NONE + 1}, {least}..{most}, 3), "
+            f"got {offsets.shape}"
+        )
+    if max(int(offsets.max()), -int(offsets.min())) > FARTHEST:
+        raise ValueError(
+            f"{kernel}: expected offsets within {FARTHEST} voxels, got {int(offsets.min())}..{int(offsets.max())}"
+        )
+
+
+def accept_directional_sum(
+    codes: Codes,
+    direction: NDArray[np.uint16],
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    weights: NDArray[np.int32],
+    shift: int,
+    signed: bool,
+) -> None:
+    """Refuse what `directional_sum` does not define, for law and twin alike."""
+    _checks.volume("directional_sum", codes, *map(np.dtype, LARGEST))
+    _accept_field("directional_sum", codes, direction, phase, offsets, 1, 64)
+    if not isinstance(weights, np.ndarray) or weights.dtype != np.int32 or weights.shape != offsets.shape[1:2]:
+        came = (
+            f"{weights.dtype.name} and {weights.shape}" if isinstance(weights, np.ndarray) else type(weights).__name__
+        )
+        raise ValueError(
+            f"directional_sum: expected weights of dtype int32 and shape ({offsets.shape[1]},), got {came}"
+        )
+    _checks.integer("directional_sum", "shift", shift, 0, 16)
+    if not isinstance(signed, bool):
+        raise TypeError(f"directional_sum: expected signed as a bool, got {signed!r}")
+    largest = sum(abs(weight) for weight in weights.tolist()) * LARGEST[codes.dtype.name] + (1 << shift >> 1)
+    if largest >= 2**31:
+        raise ValueError(f"directional_sum: expected sums below 2^31, and these weights can make {largest}")
+
+
+def accept_directional_peak(
+    codes: NDArray[np.int16], direction: NDArray[np.uint16], phase: Phase, offsets: NDArray[np.int8]
+) -> None:
+    """Refuse what `directional_peak` does not define, for law and twin alike."""
+    _checks.volume("directional_peak", codes, np.int16)
+    _accept_field("directional_peak", codes, direction, phase, offsets, 3, 32)
+
+
+def _neighbours(
+    codes: Codes, direction: NDArray[np.uint16], phase: Phase, offsets: NDArray[np.int8]
+) -> Iterator[Iterator[NDArray]]:
+    """Yield, slice by slice, the codes at each offset from each voxel along its direction."""
+    at_z, at_y, at_x = (reflect_index(n, FARTHEST) for n in codes.shape)
+    depth, height, width = codes.shape
+    cell_y, cell_x = ((np.arange(n) + p) >> 1 for n, p in zip((height, width), phase[1:], strict=True))
+    y, x = (np.arange(n) + FARTHEST for n in (height, width))
+    flat = codes.reshape(-1)
+
+    def at(z: int) -> Iterator[NDArray]:
+        along = direction[(z + phase[0]) >> 1][cell_y[:, None], cell_x]
+        for k in range(offsets.shape[1]):
+            way = offsets[along, k].astype(np.int64)
+            row = at_z[z + FARTHEST + way[..., 0]] * height + at_y[y[:, None] + way[..., 1]]
+            yield flat[row * width + at_x[x + way[..., 2]]]
+
+    for z in range(depth):
+        yield at(z)
+
+
+def directional_sum(
+    codes: Codes,
+    direction: NDArray[np.uint16],
+    /,
+    *,
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    weights: NDArray[np.int32],
+    shift: int,
+    signed: bool,
+) -> NDArray[np.uint16] | NDArray[np.int16]:
+    """Return weighted sums over neighbours that each voxel's direction names.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray of uint8, uint16 or int16, shape (z, y, x)
+        Codes of any step.
+    direction : numpy.ndarray of uint16, shape ceil((n + phase) / 2) on each axis
+        Codes of `directions`, opposites among them.
+    phase : tuple of int
+        (z, y, x), each 0 or 1: what to add to a voxel's index before it is halved to its cell's.
+    offsets : numpy.ndarray of int8, shape (DIRECTION_NONE + 1, K, 3), K 1..64
+        The way (z, y, x) to each neighbour, for each direction, within 16 voxels on each axis.
+    weights : numpy.ndarray of int32, shape (K,)
+    shift : int
+        0..16; the result's step is 2^shift steps of `codes`.
+    signed : bool
+        The result is int16, else uint16.
+
+    Returns
+    -------
+    numpy.ndarray of uint16 or int16, shape (z, y, x)
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array or a parameter of another type; shapes that do not fit, values out of range, sums that may overflow.
+
+    Notes
+    -----
+    Law.
+
+    - Formula: d = direction[(p + phase) >> 1]; s = sum over k of weights[k] codes[p + offsets[d, k]] in int32;
+      code = (s + (2^shift >> 1)) >> shift, the shift arithmetic, within the result's range.
+    - Window: 33 on each axis at most. Border: half-sample symmetric, repeated.
+    - Format: uint16 or int16, saturating. sum |weights| times the dtype's largest code, and the half added, stay below
+      2^31 or are refused. Rounding: half up. Unit: step(codes) 2^shift / (unit of the weights).
+    - Source: filters steered by the structure tensor: Knutsson, Wilson and Granlund 1983.
+    """
+    accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed)
+    result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
+    low, high = (-32768, 32767) if signed else (0, 65535)
+    for out, found in zip(result, _neighbours(codes, direction, phase, offsets), strict=True):
+        total = np.zeros(out.shape, np.int32)
+        for weight, code in zip(weights, found, strict=True):
+            total += weight * code.astype(np.int32)
+        if shift:
+            total = (total + np.int32(1 << (shift - 1))) >> np.int32(shift)
+        out[...] = np.maximum(np.minimum(total, np.int32(high)), np.int32(low))
+    return result
+
+
+def directional_peak(
+    codes: NDArray[np.int16], direction: NDArray[np.uint16], /, *, phase: Phase, offsets: NDArray[np.int8]
+) -> NDArray[np.uint16]:
+    """Return the highest peak of the codes along each voxel's direction.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray of int16, shape (z, y, x)
+        Codes of any step.
+    direction, phase
+        As `directional_sum` takes them.
+    offsets : numpy.ndarray of int8, shape (DIRECTION_NONE + 1, K, 3), K 3..32
+        The ways to successive places, for each direction, within 16 voxels on each axis.
+
+    Returns
+    -------
+    numpy.ndarray of uint16, shape (z, y, x)
+        Codes 0..32767 of the step of `codes`; 0 where there is no peak above 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array or a parameter of another type; shapes that do not fit, values out of range.
+
+    Notes
+    -----
+    Law.
+
+    - Formula: e_k = codes[p + offsets[d, k]], d as in `directional_sum`; the largest e_k, 0 < k < K - 1, with
+      e_k >= e_(k-1) and e_k >= e_(k+1); at least 0.
+    - Window: 33 on each axis at most. Border: half-sample symmetric, repeated.
+    - Format: uint16. Rounding: none. Unit: that of `codes`.
+    - Source: non-maximum suppression along the gradient: Canny 1986.
+    """
+    accept_directional_peak(codes, direction, phase, offsets)
+    result = np.empty(codes.shape, np.uint16)
+    for out, found in zip(result, _neighbours(codes, direction, phase, offsets), strict=True):
+        before, here = next(found), next(found)
+        peak = np.zeros(out.shape, np.int16)
+        for after in found:
+            is_peak = (here >= before) & (here >= after)
+            peak = np.where(is_peak, np.maximum(peak, here), peak)
+            before, here = here, after
+        out[...] = peak
+    return result

@@ -1,0 +1,259 @@
+"""Twin of `law/_direction.py`: gradients row by row, sliding box sums, a row of tensors at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cpu_fallback._border import reflect_index
+from cpu_fallback.law._direction import DIRECTION_NONE, DIRECTION_STEPS, PAIRS, accept_directions
+from cpu_fallback.twin._jit import compiled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Six = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
+
+_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
+_WHITE = np.float32(255)
+_STEPS, _HALF = np.int32(DIRECTION_STEPS), np.float32(DIRECTION_STEPS // 2)
+# Below every divisor that the law can meet (1/9 at least): it changes none, and shows the compiler that no division by
+# zero has to be raised; only then does a row vectorise.
+_LEAST = np.float32(2.0**-10)
+
+
+def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Twin of law.directions."""
+    accept_directions(smooth, radius)
+    z, y, x = ((n + 1) // 2 for n in smooth.shape)
+    sums = np.empty((len(PAIRS), z, y, x), np.int64)
+    _products(smooth, sums)
+    reach = 2 * radius  # of both passes: the extension of a box sum is the box sum of the extension
+    at_z, at_y, at_x = (reflect_index(n, reach) for n in (z, y, x))
+    for one in sums:
+        _box_sums(one, at_z, at_y, at_x, radius)
+    direction, planarity = np.empty((z, y, x), np.uint16), np.empty((z, y, x), np.uint8)
+    _leading(sums, direction, planarity)
+    return direction, planarity
+
+
+@compiled
+def _products(smooth: NDArray[np.uint16], sums: NDArray[np.int64]) -> None:
+    depth, height, width = smooth.shape
+    padded = np.empty(width + 2, np.int32)
+    gradient = np.empty((3, width), np.int32)
+    totals = np.empty((6, 2 * sums.shape[3]), np.int32)  # of 4 voxels: at most 2^26
+    for cz in range(sums.shape[1]):
+        for cy in range(sums.shape[2]):
+            totals[:] = 0
+            for voxel in range(4):
+                z, y = min(2 * cz + voxel // 2, depth - 1), min(2 * cy + voxel % 2, height - 1)
+                row = smooth[z, y]
+                for x in range(width):
+                    padded[x + 1] = row[x]
+                padded[0], padded[width + 1] = padded[1], padded[width]
+                _difference(smooth[max(z - 1, 0), y], smooth[min(z + 1, depth - 1), y], gradient[0])
+                _difference(smooth[z, max(y - 1, 0)], smooth[z, min(y + 1, height - 1)], gradient[1])
+                _difference(padded[:width], padded[2:], gradient[2])
+                _add_products(gradient, totals)
+            for k in range(6):
+                total, out = totals[k], sums[k, cz, cy]
+                if width % 2:
+                    total[width] = total[width - 1]
+                for x in range(out.size):
+                    out[x] = total[2 * x] + total[2 * x + 1]
+
+
+@compiled
+def _difference(low: NDArray, high: NDArray, out: NDArray[np.int32]) -> None:
+    for x in range(out.size):
+        out[x] = (np.int32(high[x]) - np.int32(low[x]) + np.int32(8)) >> np.int32(4)
+
+
+@compiled
+def _add_products(gradient: NDArray[np.int32], totals: NDArray[np.int32]) -> None:
+    dz, dy, dx = gradient
+    zz, zy, zx, yy, yx, xx = totals
+    for x in range(dz.size):
+        zz[x] += dz[x] * dz[x]
+        zy[x] += dy[x] * dz[x]
+        zx[x] += dx[x] * dz[x]
+        yy[x] += dy[x] * dy[x]
+        yx[x] += dx[x] * dy[x]
+        xx[x] += dx[x] * dx[x]
+
+
+@compiled
+def _box_sums(
+    sums: NDArray[np.int64], at_z: NDArray[np.int64], at_y: NDArray[np.int64], at_x: NDArray[np.int64], radius: int
+) -> None:
+    """Sum twice over the box on each axis, in place."""
+    depth, height, width = sums.shape
+    rows = np.empty((max(at_z.size, at_y.size), width), np.int64)
+    total, line = np.empty(width, np.int64), np.empty(at_x.size, np.int64)
+    for y in range(height):
+        for i in range(at_z.size):
+            _copy(sums[at_z[i], y], rows[i])
+        _slide(rows[: at_z.size], total, radius)
+        for z in range(depth):
+            _copy(rows[z], sums[z, y])
+    for z in range(depth):
+        for i in range(at_y.size):
+            _copy(sums[z, at_y[i]], rows[i])
+        _slide(rows[: at_y.size], total, radius)
+        for y in range(height):
+            row = rows[y]
+            for i in range(at_x.size):
+                line[i] = row[at_x[i]]
+            _slide_line(line, radius)
+            _copy(line[:width], sums[z, y])
+
+
+@compiled
+def _copy(row: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    for x in range(out.size):
+        out[x] = row[x]
+
+
+@compiled
+def _slide(rows: NDArray[np.int64], total: NDArray[np.int64], radius: int) -> None:
+    """Put both sums over 2 radius + 1 successive rows into the first 4 radius rows less."""
+    for behind in range(1, 3):
+        total[:] = 0
+        for i in range(2 * radius):
+            _enter(rows[i], total)
+        for i in range(len(rows) - 2 * radius * behind):
+            _pass(rows[i], rows[i + 2 * radius], total)
+
+
+@compiled
+def _enter(row: NDArray[np.int64], total: NDArray[np.int64]) -> None:
+    for x in range(total.size):
+        total[x] += row[x]
+
+
+@compiled
+def _pass(row: NDArray[np.int64], ahead: NDArray[np.int64], total: NDArray[np.int64]) -> None:
+    for x in range(total.size):
+        whole = total[x] + ahead[x]
+        total[x] = whole - row[x]
+        row[x] = whole
+
+
+@compiled
+def _slide_line(line: NDArray[np.int64], radius: int) -> None:
+    """`_slide` of one row along itself."""
+    for behind in range(1, 3):
+        total = np.int64(0)
+        for i in range(2 * radius):
+            total += line[i]
+        ahead = line[2 * radius :]
+        for i in range(line.size - 2 * radius * behind):
+            whole = total + ahead[i]
+            total = whole - line[i]
+            line[i] = whole
+
+
+@compiled
+def _leading(sums: NDArray[np.int64], direction: NDArray[np.uint16], planarity: NDArray[np.uint8]) -> None:
+    for z in range(direction.shape[0]):
+        for y in range(direction.shape[1]):
+            _leading_row(
+                sums[0, z, y],
+                sums[1, z, y],
+                sums[2, z, y],
+                sums[3, z, y],
+                sums[4, z, y],
+                sums[5, z, y],
+                direction[z, y],
+                planarity[z, y],
+            )
+
+
+@compiled
+def _leading_row(
+    sum_zz: NDArray[np.int64],
+    sum_zy: NDArray[np.int64],
+    sum_zx: NDArray[np.int64],
+    sum_yy: NDArray[np.int64],
+    sum_yx: NDArray[np.int64],
+    sum_xx: NDArray[np.int64],
+    direction: NDArray[np.uint16],
+    planarity: NDArray[np.uint8],
+) -> None:
+    for i in range(direction.size):
+        trace = sum_zz[i] + sum_yy[i] + sum_xx[i]
+        whole = max(np.float32(trace), _ONE)  # a trace is 0 or at least 1
+        # A cell without a gradient is computed as one along z and then told apart.
+        zz = _ONE if trace == 0 else np.float32(sum_zz[i]) / whole
+        a = (
+            zz,
+            np.float32(sum_zy[i]) / whole,
+            np.float32(sum_zx[i]) / whole,
+            np.float32(sum_yy[i]) / whole,
+            np.float32(sum_yx[i]) / whole,
+            np.float32(sum_xx[i]) / whole,
+        )
+        v = _row_of_largest(_squared(_squared(_squared(_squared(_squared(a))))))
+        direction[i] = np.uint16(DIRECTION_NONE) if trace == 0 else _code(v)
+        planarity[i] = np.uint8(0) if trace == 0 else _planarity(a, v)
+
+
+@compiled
+def _squared(b: Six) -> Six:
+    zz, zy, zx, yy, yx, xx = b
+    c = (zz * zz + zy * zy) + zx * zx
+    f = (zy * zy + yy * yy) + yx * yx
+    i = (zx * zx + yx * yx) + xx * xx
+    trace = max((c + f) + i, _LEAST)
+    return (
+        c / trace,
+        ((zy * zz + yy * zy) + yx * zx) / trace,
+        ((zx * zz + yx * zy) + xx * zx) / trace,
+        f / trace,
+        ((zx * zy + yx * yy) + xx * yx) / trace,
+        i / trace,
+    )
+
+
+@compiled
+def _row_of_largest(b: Six) -> tuple[np.float32, np.float32, np.float32]:
+    zz, zy, zx, yy, yx, xx = b
+    leads_y, leads_x = yy > zz, xx > max(yy, zz)
+    return (
+        zx if leads_x else (zy if leads_y else zz),
+        yx if leads_x else (yy if leads_y else zy),
+        xx if leads_x else (yx if leads_y else zx),
+    )
+
+
+@compiled
+def _code(v: tuple[np.float32, np.float32, np.float32]) -> np.uint16:
+    z, y, x = v
+    leads_y, leads_x = abs(y) > abs(z), abs(x) > max(abs(y), abs(z))
+    main = x if leads_x else (y if leads_y else z)
+    first = z if leads_x or leads_y else y
+    second = y if leads_x else x
+    face = np.int32(2) if leads_x else (np.int32(1) if leads_y else np.int32(0))
+    # A quotient of two negated numbers is the same: the divisor is then known to be no zero.
+    size = max(abs(main), _LEAST)
+    first, second = (-first, -second) if main < _ZERO else (first, second)
+    i = min(np.int32((first / size + _ONE) * _HALF), _STEPS - np.int32(1))
+    j = min(np.int32((second / size + _ONE) * _HALF), _STEPS - np.int32(1))
+    return np.uint16((face * _STEPS + i) * _STEPS + j)
+
+
+@compiled
+def _planarity(a: Six, v: tuple[np.float32, np.float32, np.float32]) -> np.uint8:
+    zz, zy, zx, yy, yx, xx = a
+    z, y, x = v
+    to_z = (zz * z + zy * y) + zx * x
+    to_y = (zy * z + yy * y) + yx * x
+    to_x = (zx * z + yx * y) + xx * x
+    length = max((z * z + y * y) + x * x, _LEAST)
+    first = max(((z * to_z + y * to_y) + x * to_x) / length, _LEAST)
+    rest = _ONE - first
+    squares = (((zz * zz + yy * yy) + xx * xx) + _TWO * ((zy * zy + zx * zx) + yx * yx)) - first * first
+    second = (rest + np.sqrt(max(_TWO * squares - rest * rest, _ZERO))) / _TWO
+    return np.uint8(np.int32(np.rint(_WHITE * max(min((first - second) / first, _ONE), _ZERO))))

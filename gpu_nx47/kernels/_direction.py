@@ -1,0 +1,31 @@
+"""Port of `cpu_fallback/law/_direction.py`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from cpu_fallback.law._direction import DIRECTION_NONE, PAIRS, accept_directions
+from gpu_nx47.kernels._launch import MARCH, blocks, each, empty, i64, lines, shadow
+from gpu_nx47.kernels._loader import launch
+
+FILE: Final = "_direction"
+
+
+def directions(smooth: Any, /, *, radius: int = 4) -> tuple[Any, Any]:
+    """Port of law.directions."""
+    accept_directions(shadow(smooth), radius)
+    z, y, x = cells = tuple((n + 1) // 2 for n in smooth.shape)
+    number = z * y * x
+    sums, other = (empty((len(PAIRS), *cells), np.int64) for _ in range(2))
+    each(FILE, "cell_products", number, smooth, *i64(*smooth.shape, *cells), sums)
+    for axis in (0, 1, 2, 0, 1, 2):
+        outer, length, inner = lines((z, y, x), axis)
+        rows = i64(len(PAIRS) * outer, length, inner, MARCH)
+        threads = len(PAIRS) * outer * blocks(length, MARCH) * inner
+        launch(FILE, "box_sum", blocks(threads), sums, *i64(radius), *rows, other)
+        sums, other = other, sums
+    direction, planarity = empty(cells, np.uint16), empty(cells, np.uint8)
+    each(FILE, "leading", number, sums, *i64(number), np.uint16(DIRECTION_NONE), direction, planarity)
+    return direction, planarity
