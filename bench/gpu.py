@@ -23,7 +23,9 @@ import numpy as np
 
 import gpu_nx47
 from cpu_fallback import law
-from gpu_nx47 import kernels, phantom, settings, tables
+from cpu_fallback.law._gradient import STENCILS
+from gpu_nx47 import across, kernels, phantom, settings, tables
+from gpu_nx47.direction import RADIUS
 from gpu_nx47.kernels import _loader
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ ROOT = Path(__file__).parents[1]
 WARM_UP, REPEATS = 3, 15
 BITS_SIZE = 48
 COPY_BYTES = 1 << 29
+DOWNLOAD_BYTES = 32 << 20
+"""The probability of a tile of 64 x 512 x 512."""
+MARGIN = 13
+"""Of the default bank."""
 
 
 @dataclass
@@ -55,12 +61,15 @@ class Row:
     mvoxel_per_s: float
     share_of_copy: float
     peers_ms: dict[str, float]
+    peers_equal: dict[str, bool]
+    """Of peers that compute in integers too: whether they give our bits."""
 
 
 def cases(size: int) -> list[Case]:
     """Return the calls that a run makes, on a volume with sheets, arrays on the host."""
     grey = phantom.make_phantom(size=size, seed=1).image
-    taps = {sigma: tables.gaussian_taps(sigma) for sigma in (1.0, 3.0)}
+    taps = {sigma: tables.gaussian_taps(sigma) for sigma in (1.0, 2.0, 3.0)}
+    z, y, x = (slice(MARGIN, n - MARGIN) for n in grey.shape)
     narrow, wide = (np.ascontiguousarray(grey.astype(np.uint16) << 8) for _ in range(2))
     mask = grey > 140
     axis = np.full((grey.shape[0], 2), 4 * size, np.int32)
@@ -68,13 +77,19 @@ def cases(size: int) -> list[Case]:
     unit = {name: np.full(6, value, np.float32) for name, value in (("mean", 9e3), ("scale", 1e-4), ("weights", 0.3))}
     unit |= {"bias": np.float32(-1), "sigmoid": tables.sigmoid_table()}
     box = {"radius": (1, 1, 1), "shape": "box"}
+    way = {"axis": axis, "origin": (0, 0)}
     return [
         Case("gaussian sigma 1", "gaussian", (grey,), {"taps": taps[1.0]}, 3),
         Case("gaussian sigma 3", "gaussian", (grey,), {"taps": taps[3.0]}, 3),
+        Case("gaussians sigma 1, 2, 3", "gaussians", (grey,), {"taps": tuple(taps.values())}, 7),
+        Case("... of a tile's core", "gaussians", (grey,), {"taps": tuple(taps.values()), "window": (z, y, x)}, 7),
         Case("band_pass", "band_pass", (narrow, wide), {}, 6),
         Case("gradient_magnitude", "gradient_magnitude", (narrow,), {}, 4),
         Case("laplacian", "laplacian", (narrow,), {"shift": 4}, 4),
-        Case("gradient_along", "gradient_along", (narrow,), {"axis": axis, "origin": (0, 0)}, 4),
+        Case("gradient_along", "gradient_along", (narrow,), way, 4),
+        Case("stencils, all four", "stencils", (narrow, wide), {"results": STENCILS, "shift": 4, **way}, 12),
+        Case("stencils, two", "stencils", (narrow,), {"results": STENCILS[:2], "shift": 4}, 6),
+        *_along_sheets(narrow),
         Case("local_entropy", "local_entropy", (grey,), entropy, 3),
         Case("local_variance", "local_variance", (grey,), {"window": 7}, 3),
         *(
@@ -87,11 +102,24 @@ def cases(size: int) -> list[Case]:
         Case("lookup", "lookup", (narrow,), {"table": tables.logit_table()}, 4),
         Case("neuron of 6", "neuron", ((narrow,) * 6,), unit, 14),
         Case("label 26", "label", (mask,), {"connectivity": 26}, 5),
+        Case("label 6", "label", (mask,), {"connectivity": 6}, 5),
         Case("hysteresis", "hysteresis", (narrow,), {"weak": 30_000, "strong": 50_000}, 3),
         Case("remove_small", "remove_small", (mask,), {"min_size": 100, "connectivity": 26}, 2),
         Case("dilation", "dilation", (mask,), box, 2),
         Case("closing", "closing", (mask,), box, 2),
     ]
+
+
+def _along_sheets(smooth: Any) -> Iterator[Case]:
+    """Yield the calls that look along and across the sheets; a cell of directions is 8 voxels."""
+    direction = law.directions(smooth, radius=RADIUS)[0]
+    disk, line = tables.disk_offsets(across.DISK), tables.line_offsets(across.LAYER)
+    mean = {"weights": across.mean_weights(disk.shape[1]), "shift": across.DISK_SHIFT, "signed": False}
+    place = {"phase": (0, 0, 0)}
+    yield Case("directions", "directions", (smooth,), {"radius": RADIUS}, 2 + 3 / 8)
+    yield Case("directional_sum", "directional_sum", (smooth, direction), {**place, "offsets": disk, **mean}, 4 + 2 / 8)
+    steps = (smooth >> 1).astype(np.int16)
+    yield Case("directional_peak", "directional_peak", (steps, direction), {**place, "offsets": line}, 4 + 2 / 8)
 
 
 def put(value: Any) -> Any:
@@ -149,12 +177,31 @@ def peers(case: Case, arrays: tuple[Any, ...]) -> Iterator[tuple[str, Callable[[
         "z_projection mean": lambda: ndimage.uniform_filter1d(wide, 17, axis=0),
         "local_variance": lambda: ndimage.uniform_filter(wide * wide, 7) - ndimage.uniform_filter(wide, 7) ** 2,
         "label 26": lambda: ndimage.label(arrays[0], structure=np.ones((3, 3, 3))),
+        "label 6": lambda: ndimage.label(arrays[0]),
         "dilation": lambda: ndimage.binary_dilation(arrays[0], structure=np.ones((3, 3, 3), bool)),
         "closing": lambda: ndimage.binary_closing(arrays[0], structure=np.ones((3, 3, 3), bool)),
     }
     if case.name in offered:
         yield "cupyx", offered[case.name]
+    yield from _cucim(case, arrays)
     yield from _torch(case)
+
+
+def _cucim(case: Case, arrays: tuple[Any, ...]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield what cuCIM has for a kernel here; no stage asks for a distance transform, or a reconstruction by itself."""
+    try:
+        measure = import_module("cucim.skimage.measure")
+    except ImportError:
+        return
+    if case.kernel == "label":
+        reach = {6: 1, 26: 3}[case.parameters["connectivity"]]
+        yield "cucim", lambda: measure.label(arrays[0], connectivity=reach, return_num=True)
+
+
+def equal_peer(ours: Any, theirs: Any) -> bool:
+    """Return whether a peer's labels and their count are ours: by then it could serve the kernel in our place."""
+    (labels, count), (others, number) = ours, theirs
+    return int(count) == int(number) and np.array_equal(kernels.to_host(labels), kernels.to_host(others))
 
 
 def _torch(case: Case) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -185,9 +232,20 @@ def measure(size: int, bandwidth: float) -> Iterator[Row]:
         voxels = (case.arrays[0][0] if isinstance(case.arrays[0], tuple) else case.arrays[0]).size
         kernel = getattr(kernels, case.kernel)
         ms = median_ms(lambda kernel=kernel, arrays=arrays, case=case: kernel(*arrays, **case.parameters))
-        others = {name: median_ms(work) for name, work in peers(case, arrays)}
+        others, equal = {}, {}
+        for name, work in peers(case, arrays):
+            others[name] = median_ms(work)
+            if case.kernel == "label":
+                equal[name] = equal_peer(kernel(*arrays, **case.parameters), work())
         rate = voxels / (ms * 1000)
-        yield Row(case.name, ms, rate, case.bytes_per_voxel * voxels / (ms / 1000) / bandwidth, others)
+        yield Row(case.name, ms, rate, case.bytes_per_voxel * voxels / (ms / 1000) / bandwidth, others, equal)
+
+
+def downloads() -> dict[str, float]:
+    """Return the bytes a second to the host: as `to_host` does it, and through pageable memory."""
+    codes = _loader.cupy().zeros(DOWNLOAD_BYTES // 2, np.uint16)
+    ways = {"to_host": lambda: kernels.to_host(codes), "pageable": lambda: _loader.cupy().asnumpy(codes)}
+    return {name: DOWNLOAD_BYTES / (median_ms(way) / 1000) for name, way in ways.items()}
 
 
 def compiled() -> dict[str, float]:
@@ -250,11 +308,14 @@ def report(size: int) -> dict[str, Any]:
     print(f"bits: {'all equal to the law' if not found['unequal'] else 'UNEQUAL: ' + ', '.join(found['unequal'])}")
     found["copy_bytes_per_s"] = copy_bandwidth()
     print(f"copy bandwidth: {found['copy_bytes_per_s'] / 1e9:.0f} GB/s\n")
+    found["download_bytes_per_s"] = downloads()
+    print(f"downloads of {DOWNLOAD_BYTES >> 20} MiB, bytes/s: {found['download_bytes_per_s']}")
     print(f"| kernel, {size}^3 | ms | Mvoxel/s | of copy bandwidth | peers, ms |\n|---|---|---|---|---|")
     found["rows"] = []
     for row in measure(size, found["copy_bytes_per_s"]):
         found["rows"].append(asdict(row))
-        others = ", ".join(f"{name} {ms:.3f}" for name, ms in row.peers_ms.items())
+        same = {True: " (equal bits)", False: " (other bits)"}
+        others = ", ".join(f"{n} {ms:.3f}{same.get(row.peers_equal.get(n), '')}" for n, ms in row.peers_ms.items())
         print(f"| {row.case} | {row.ms:.3f} | {row.mvoxel_per_s:.0f} | {row.share_of_copy:.0%} | {others} |")
     found["run_s"] = whole_run(size)
     print(f"\nwhole run, s: {found['run_s']}; equal zips")

@@ -1,0 +1,40 @@
+"""Trains the model of phantoms that comes with the program: ``python bench/phantom_model.py [--hidden 16]``.
+
+The phantoms are drawn again from their seeds, so the file can be made anew by anybody, bit by bit. It is no model of
+papyrus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from gpu_nx47.cli.console import Console
+from gpu_nx47.configure import resolve
+from gpu_nx47.phantom import write_phantom_root
+from gpu_nx47.train.session import LOG_SUFFIX, train_model
+
+SIZE = 128
+SEEDS = range(1001, 1017)
+"""No seed that a test or another bench uses."""
+OUTPUT = Path(__file__).parents[1] / "gpu_nx47" / "models" / "phantoms.json"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--hidden", default="", help="neurons of each hidden layer of a net, such as 16 or 48,24")
+    options.add_argument("--output", type=Path, default=OUTPUT)
+    given = options.parse_args()
+    settings, _ = resolve(None, [f"neuron.hidden={given.hidden}"] if given.hidden else [], os.environ)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        write_phantom_root(root, size=SIZE, seeds=[], train_seeds=SEEDS)
+        train_model(root, given.output, settings, Console(sys.stdout, sys.stderr))
+    given.output.with_name(given.output.name + LOG_SUFFIX).unlink()
+
+
+if __name__ == "__main__":
+    main()
