@@ -28,6 +28,7 @@ DATASET_SLUG: Final = "nx47-wheels"
 KERNEL_SLUG: Final = "nx47-surface"
 """Kaggle makes a notebook's slug of its title: `nx47 surface`."""
 NOTEBOOK_NAME: Final = "nx47-surface.ipynb"
+MODEL_NAME: Final = "model.json"
 SUMS_NAME: Final = "SHA256SUMS"
 MACHINE: Final = "NvidiaTeslaT4"
 """`enable_gpu` alone gives a P100, which CUDA 13 no longer serves."""
@@ -48,7 +49,14 @@ class Bundle:
 
 
 def write_bundle(
-    out: Path, *, competition: str, owner: str, wheels: Path | None = None, backend: str = "auto"
+    out: Path,
+    *,
+    competition: str,
+    owner: str,
+    wheels: Path | None = None,
+    backend: str = "auto",
+    model: bytes | None = None,
+    train: bool = False,
 ) -> Bundle:
     """Write OUT/dataset and OUT/kernel for Kaggle's command line.
 
@@ -62,6 +70,10 @@ def write_bundle(
         Folder of wheels that Kaggle's image lacks; None: pip downloads them.
     backend : {"auto", "gpu", "cpu", "law"}
         What the notebook runs on.
+    model : bytes, optional
+        A model file: it goes into the data set, and the notebook runs with it.
+    train : bool
+        The notebook trains on the competition's labels first.
 
     Raises
     ------
@@ -81,8 +93,9 @@ def write_bundle(
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".nx47-kaggle-", dir=out) as name:
             made = Path(name)
-            gathered = _write_dataset(made / DATASET_FOLDER, owner, wheels)
-            _write_kernel(made / KERNEL_FOLDER, owner, competition, [wheel.pin for wheel in gathered], backend)
+            gathered = _write_dataset(made / DATASET_FOLDER, owner, wheels, model)
+            told = {"backend": backend, "model": "" if model is None else MODEL_NAME, "train": train}
+            _write_kernel(made / KERNEL_FOLDER, owner, competition, [wheel.pin for wheel in gathered], told)
             for folder in (dataset, kernel):
                 if folder.exists():
                     shutil.rmtree(folder)
@@ -93,11 +106,14 @@ def write_bundle(
     return Bundle(dataset, kernel, placed, _commands(dataset, kernel, competition, owner))
 
 
-def _write_dataset(folder: Path, owner: str, wheels: Path | None) -> list[Wheel]:
+def _write_dataset(folder: Path, owner: str, wheels: Path | None, model: bytes | None) -> list[Wheel]:
     folder.mkdir()
     fetch = from_index if wheels is None else from_folder(wheels)
     gathered = gather(folder, pack_own_wheel(folder), kaggle_image(), brought_pins(), fetch)
     sums = sorted((wheel.path.name, hashlib.sha256(wheel.path.read_bytes()).hexdigest()) for wheel in gathered)
+    if model is not None:
+        (folder / MODEL_NAME).write_bytes(model)
+        sums.append((MODEL_NAME, hashlib.sha256(model).hexdigest()))
     _write_text(folder / SUMS_NAME, "".join(f"{digest}  {name}\n" for name, digest in sums))
     listed = "; ".join(f"{wheel.pin}: {wheel.licence}" for wheel in gathered)
     about = {
@@ -111,9 +127,9 @@ def _write_dataset(folder: Path, owner: str, wheels: Path | None) -> list[Wheel]
     return gathered
 
 
-def _write_kernel(folder: Path, owner: str, competition: str, pins: list[str], backend: str) -> None:
+def _write_kernel(folder: Path, owner: str, competition: str, pins: list[str], told: dict[str, Any]) -> None:
     folder.mkdir()
-    filled = notebook(owner=owner, dataset=DATASET_SLUG, competition=competition, pins=pins, backend=backend)
+    filled = notebook(owner=owner, dataset=DATASET_SLUG, competition=competition, pins=pins, **told)
     _write_json(folder / NOTEBOOK_NAME, filled)
     about = {
         "id": f"{owner}/{KERNEL_SLUG}",

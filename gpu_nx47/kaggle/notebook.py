@@ -14,7 +14,16 @@ CELL: Final = "# %%"
 MARKDOWN: Final = "# %% [markdown]"
 
 
-def notebook(*, owner: str, dataset: str, competition: str, pins: list[str], backend: str) -> dict[str, Any]:
+def notebook(
+    *,
+    owner: str,
+    dataset: str,
+    competition: str,
+    pins: list[str],
+    backend: str,
+    model: str = "",
+    train: bool = False,
+) -> dict[str, Any]:
     """Return the notebook that installs the wheels and runs on the competition's volumes.
 
     Parameters
@@ -25,6 +34,10 @@ def notebook(*, owner: str, dataset: str, competition: str, pins: list[str], bac
         `name==version` of each wheel, in the order of installation.
     backend : {"auto", "gpu", "cpu", "law"}
         What `nx47 run` is told.
+    model : str
+        Name of a model file in the data set; empty: none.
+    train : bool
+        Whether the run trains on the competition's labels.
 
     Returns
     -------
@@ -37,6 +50,8 @@ def notebook(*, owner: str, dataset: str, competition: str, pins: list[str], bac
         dataset=dataset,
         competition=competition,
         backend=backend,
+        model=model,
+        train=train,
         pins=json.dumps(pins),
     )
     return {

@@ -144,3 +144,21 @@ def test_the_command_line_says_what_is_wrong(tmp_path, monkeypatch, capsys, word
     monkeypatch.chdir(tmp_path)
     assert main(["kaggle", "o", "--competition", "a-b", "--owner", "me", *words]) == code
     assert said in capsys.readouterr().err
+
+
+def test_a_model_goes_into_the_data_set_and_the_notebook_runs_with_it(tmp_path, store):
+    made = write_bundle(tmp_path / "out", wheels=store, model=b"{}", **NAMES)
+    source = "".join("".join(cell["source"]) for cell in read(made.kernel / "nx47-surface.ipynb")["cells"])
+    assert (made.dataset / "model.json").read_bytes() == b"{}"
+    assert f"{hashlib.sha256(b'{}').hexdigest()}  model.json" in (made.dataset / "SHA256SUMS").read_text().splitlines()
+    assert 'MODEL = "model.json"' in source
+    assert "TRAIN = False" in source
+
+
+def test_a_file_that_is_no_model_is_refused_before_it_is_uploaded(tmp_path, store, capsys):
+    (tmp_path / "model.json").write_text("{}")
+    words = ["--competition", NAMES["competition"], "--owner", "someone", "--wheels", str(store)]
+    code = main(["kaggle", str(tmp_path / "out"), *words, "--model", str(tmp_path / "model.json")])
+    assert code == 2
+    assert "nx47-model/1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,80 @@
+"""A volume whose probability another program gave: calibrated, segmented, cleaned; nothing is trained or surveyed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_nx47 import chance, segmentation, solve
+from gpu_nx47.descent import Training
+from gpu_nx47.direction import Bearing
+from gpu_nx47.engine import histogram
+from gpu_nx47.neuron import OUTSIDE, Scaling, Trained, Unit
+from gpu_nx47.scene import Scene
+from gpu_nx47.selection import Selected
+from gpu_nx47.stats import Histogram
+from gpu_nx47.survey import Axis
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gpu_nx47.engine import Engine
+    from gpu_nx47.settings import Settings
+    from gpu_nx47.solve import Solved
+    from gpu_nx47.story import Story
+
+
+def solve_outside(
+    grey: NDArray[np.uint8], probability: NDArray[np.uint16], engine: Engine, settings: Settings, story: Story
+) -> Solved:
+    """Cut a given probability as a run cuts its own.
+
+    Parameters
+    ----------
+    grey : numpy.ndarray of uint8
+        The valid box.
+    probability : numpy.ndarray of uint16
+        Of the same box, C-contiguous.
+    engine : Engine
+    settings : Settings
+    story : Story
+
+    Notes
+    -----
+    There is no neuron here, so nothing can be said of what chance would give: no surrogates, no golden points.
+    """
+    with story.stage("segment", "segment_start"):
+        counts = Histogram(histogram(engine.backend, probability))
+        cut, limits = solve.decide(counts, settings.segment)
+        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
+        hysteresis, calibrated, final = cutter(probability)
+    story.trace("probability_map", probability)
+    for name, mask in (("hysteresis", hysteresis), ("calibrated", calibrated), ("final", final)):
+        story.trace(f"mask_{name}", mask)
+    nothing = np.zeros(0, np.float32)
+    unit = Unit((), Scaling(nothing, nothing), nothing, np.float32(0))
+    chosen = Training(0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, (), 0.0)
+    empty = np.zeros(0, np.uint8)
+    scene = Scene(
+        axis=Axis(0.0, 0.0, 0.0, "not asked for"),
+        bearing=Bearing(),
+        labels=empty,
+        index=np.zeros(0, np.int64),
+        sample_labels=empty,
+        grey_counts=np.zeros(256, np.int64),
+    )
+    return solve.Solved(
+        scene=scene,
+        selected=Selected((), {}, {}),
+        trained=Trained(unit, chosen, (), 0, 0, 0.0, "none: the probability is another program's", OUTSIDE),
+        histograms={},
+        null=chance.Chance((0, 0, 0), int(np.iinfo(np.uint16).max), {}, {}),
+        calibration=cut,
+        thresholds=limits,
+        probability=probability,
+        hysteresis=hysteresis,
+        calibrated=calibrated,
+        final=final,
+        cells=None,
+    )

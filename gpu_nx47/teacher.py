@@ -1,0 +1,67 @@
+"""The model of a run: none, one that was given, or one that the run trains when its first volume is to be done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpu_nx47 import outside
+from gpu_nx47.model import Model, from_document, read_model
+from gpu_nx47.train import train
+
+if TYPE_CHECKING:
+    from gpu_nx47.engine import Engine
+    from gpu_nx47.events import Emit
+    from gpu_nx47.settings import Settings
+
+
+class Teacher:
+    """Knows where the model of a run comes from.
+
+    Parameters
+    ----------
+    settings : Settings
+    root : Path
+        With the labelled volumes, where the run trains.
+
+    Raises
+    ------
+    UsageError
+        A model or a folder is given that cannot be used.
+    """
+
+    def __init__(self, settings: Settings, root: Path) -> None:
+        self.engine: Engine | None = None
+        """Where to train; set before the first volume."""
+        self._settings = settings
+        self._root = root
+        self._model: Model | None = read_model(Path(settings.model)) if settings.model else None
+        self.folders = outside.folders(settings.probability)
+        """Of probabilities that take the neuron's place."""
+        self.digest = None if self._model is None else self._model.digest
+        """Of the model that was given."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether each volume teaches itself: no model, none to be trained, no probability given."""
+        return not (self._settings.train or self._settings.model or self.folders)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What BOOT holds of a given model: all of it, so that the record alone is enough to compute the run again."""
+        if self._model is None or self._settings.train:
+            return {}
+        return {"model": {"digest": self._model.digest, "document": self._model.document()}}
+
+    def taught(self, earlier: dict[str, Any] | None) -> None:
+        """Take the model that an unfinished run had trained, from its record: it is not trained again."""
+        if self._settings.train and earlier is not None:
+            self._model = from_document(earlier["document"], "the model of the record")
+
+    def model(self, emit: Emit) -> Model | None:
+        """Return the model, trained first where the run asks for that; None: each volume teaches itself."""
+        if self._model is None and self._settings.train:
+            if self.engine is None:
+                raise ValueError("the run has no engine yet")
+            self._model = train(self._root, self.engine, self._settings, emit)
+        return self._model
