@@ -14,8 +14,7 @@ FRAME_DEPTH: Final = 3
 """Voxels from the box's border that count as its border."""
 SCALE_FACTOR: Final = 1.5
 UNKNOWN_SHARE: Final = 0.01
-NO_SURFACE: Final = 1.25
-"""Noise comes to 1.1 times the upper end: rounding to grey values adds to its surrogates' roughness."""
+NO_SURFACE: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ KINDS: Final[dict[str, Kind]] = {
         "warning",
         NO_SURFACE,
         "times the upper end of chance",
-        "The anomalies are fewer than this many times the upper end of what sheetless surrogates of the same grey "
-        "values and roughness give.",
+        "The golden voxels are no more than this many times the upper end of what sheetless surrogates of the "
+        "same grey values and roughness give.",
         "Nothing here stands out from what chance would give.",
         "Do not read the mask as a surface; look at the volume, at its scale and at its window.",
     ),
@@ -68,7 +67,7 @@ KINDS: Final[dict[str, Kind]] = {
         None,
         "",
         "On held-out voxels the cross-entropy is not below that of always saying their share (the limit of this "
-        "volume), or every weight is zero.",
+        "volume), or every weight is zero; or a supervised training gains no more than trainings on shuffled labels.",
         "On held-out voxels the neuron is no better than always saying their share.",
         "Look at the volume and at the features kept; the mask should not be trusted.",
     ),
@@ -147,7 +146,25 @@ KINDS: Final[dict[str, Kind]] = {
         "labelled volumes",
         "The root holds labelled training volumes, and the run trains on pseudo-labels.",
         "Labelled volumes are here, and the autonomous mode does not look at them.",
-        "Nothing to do: this version has no supervised training.",
+        "Give --train to learn from them, or --model with what `nx47 train` learned.",
+    ),
+    "LABELS_MISPLACED": Kind(
+        "warning",
+        0,
+        "labelled voxels",
+        "Surface is labelled in the all-zero frame of the image, outside of its valid box.",
+        "Labels mark a surface where the image holds nothing: they may be shifted, or another volume's.",
+        "Compare image and labels in a viewer; a shift by one slice shows here. The pair is learned from as it is.",
+    ),
+    "LABELS_ODD": Kind(
+        "warning",
+        None,
+        "",
+        "The model of all volumes explains the labels of this one no better than their share does (the limit of this "
+        "volume), in cross-entropy on its sample.",
+        "What the labelled volumes teach together does not hold for this one.",
+        "Look whether its labels belong to its image, or the side of its scroll's axis was mistaken. The pair is "
+        "learned from as it is.",
     ),
     "GPU_FALLBACK": Kind(
         "warning",

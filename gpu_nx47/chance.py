@@ -2,11 +2,11 @@
 
 Two kinds of counter, since only one of them grows with the volume:
 
-- *scaled*: voxels and clusters. Counted in the surrogate as a whole, cut into eighths for the spread, and scaled by
-  voxels to the volume, the border's layers apart: there, kernels see the volume mirrored, which alone makes noise look
-  up to twice as rough, and a small surrogate has more border than a large volume.
+- *scaled*: voxels and clusters. Counted in each surrogate and scaled by voxels to the volume, the border's layers
+  apart: there, kernels see the volume mirrored, which alone makes noise look up to twice as rough, and a small
+  surrogate has more border than a large volume.
 - *per cube*: components, their patterns, the largest. Twice the volume has not twice the components where they hang
-  together. They are counted anew in each eighth, and in as many cubes of that size at the corners of the volume.
+  together. They are counted anew in a corner of each surrogate, and in cubes of that size at the corners of the volume.
 
 Operations, active neurons and `materials_by_class` have no chance: a surrogate has the volume's neuron and histogram.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -29,18 +29,21 @@ if TYPE_CHECKING:
 
     from gpu_nx47.engine import Engine
 
+WEIGHT: Final = 4096
+"""Of a voxel in a weighted histogram: weights are whole numbers."""
 RIM: Final = 8
 """Depth of the layer in which features see the border, voxels: they reach further, but with little weight."""
-HALVED_FROM: Final = 16
-"""Shortest axis that is cut in two."""
-STUDENT: Final = {1: 12.706, 3: 3.182, 7: 2.365}
-"""97.5th percentile of Student's t for the degrees of freedom that 2, 4 and 8 parts leave."""
-EVIDENCE: Final = "anomalies_detected"
-"""The counter in which every intact phantom stands out from both families and no noise does: sharp structure.
+CORNERED_FROM: Final = 16
+"""Shortest axis that has corners to compare; two thirds of a surrogate belong to one."""
+STUDENT: Final = 2.365
+"""97.5th percentile of Student's t for the 7 degrees of freedom that 8 surrogates leave."""
+FIDELITY: Final = 0.05
+"""Share by which surrogates may lie off sheetless volumes for want of likeness: no interval is narrower."""
+EVIDENCE: Final = "golden_nonce_detected"
+"""The counter in which intact phantoms stand out from both families and no noise does: the most probable faces.
 
-Golden voxels stand out from the isotropic family, but not always from the directional one. Anchored and active voxels,
-components and the largest of them do not: the neuron, trained on the volume, finds as many in a surrogate, and the
-sheets of a volume part its mask where a surrogate's hangs together.
+Anchored and active voxels, components and the largest of them do not: the neuron, trained on the volume, finds as many
+in a surrogate, and the sheets of a volume part its mask where a surrogate's hangs together. `bench/chance.py` measures.
 """
 
 Masks = Callable[["NDArray[np.uint16]"], "tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]"]
@@ -61,14 +64,14 @@ class Neural(Protocol):
 
 @dataclass(frozen=True)
 class Tally:
-    """What was counted in one surrogate."""
+    """What was counted in the surrogates of one family."""
 
     voxels: NDArray[np.int64]
-    """(parts, 4): voxels of each part that lie near the border on 0, 1, 2 or 3 axes."""
+    """(4,): voxels of a surrogate that lie near the border on 0, 1, 2 or 3 axes."""
     scaled: Mapping[str, NDArray[np.int64]]
-    """(parts, 4) of each scaled counter."""
+    """(surrogates, 4) of each scaled counter."""
     cubes: Mapping[str, Sequence[int]]
-    """One figure a part, of each counter per cube."""
+    """One figure a surrogate, of each counter per cube."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Chance:
         cls,
         engine: Engine,
         probability: NDArray[np.uint16],
-        fakes: Mapping[str, Neural],
+        fakes: Mapping[str, Sequence[Neural]],
         masks: Masks,
         golden: int,
         rare: NDArray[np.bool_] | None,
@@ -101,7 +104,7 @@ class Chance:
         engine : Engine
         probability : numpy.ndarray of uint16
             Of the volume.
-        fakes : mapping of family to what the trained neuron says of its surrogate
+        fakes : mapping of family to what the trained neuron says of each of its surrogates
         masks : callable
             From a probability cube to its hysteresis, calibrated and final mask, with the volume's own thresholds.
         golden : int
@@ -109,73 +112,109 @@ class Chance:
         rare : numpy.ndarray of bool, shape (65536,), or None
             Joint cells that the reference hardly has.
         """
-
-        def count(fake: Neural) -> Tally:
-            unknown = None if rare is None or fake.cells is None else rare[fake.cells]
-            return tally(engine, fake.probability, masks, golden, unknown)
-
-        z, y, x = next(iter(fakes.values())).probability.shape
-        with ThreadPoolExecutor(min(engine.threads, 2), "nx47-chance", engine.backend.enter_thread) as pool:
-            tallies = dict(zip(fakes, pool.map(count, fakes.values()), strict=True))
-        return cls((z, y, x), golden, tallies, corner_cubes(engine, probability, masks, golden, (z, y, x)))
+        shape = next(iter(fakes.values()))[0].probability.shape
+        sizes = strata(probability.shape)
+        with ThreadPoolExecutor(engine.threads, "nx47-chance", engine.backend.enter_thread) as pool:
+            tallies = {
+                family: tally(engine, them, masks, golden, rare, sizes, pool.map) for family, them in fakes.items()
+            }
+        return cls(shape, golden, tallies, corner_cubes(engine, probability, masks, golden, shape))
 
 
-def pieces(shape: Sequence[int]) -> list[tuple[int, int, tuple[slice, ...]]]:
-    """Cut a volume into halves along each long axis, and those into border and inside.
+def pieces(shape: Sequence[int]) -> list[tuple[int, tuple[slice, ...]]]:
+    """Cut a volume into border and inside.
 
     Returns
     -------
-    list of (part, stratum, index)
-        `part` numbers the halves in raster order; `stratum` is on how many axes the piece lies near the border.
+    list of (stratum, index)
+        `stratum` is on how many axes the piece lies near the border.
     """
     axes = []
     for n in shape:
-        rim, half = min(RIM, n // 4), n // 2
-        cuts = [0, rim, half, n - rim, n] if n >= HALVED_FROM else [0, rim, n - rim, n]
-        ends = list(itertools.pairwise(cuts))
-        axes.append([(k * 2 // len(ends) if len(ends) == 4 else 0, k in (0, len(ends) - 1), slice(*e))
-                     for k, e in enumerate(ends)])  # fmt: skip
-    found = []
-    for chosen in itertools.product(*axes):
-        part = 0
-        for (half, _, _), axis in zip(chosen, axes, strict=True):
-            part = part * (2 if len(axis) == 4 else 1) + half
-        found.append((part, sum(near for _, near, _ in chosen), tuple(s for _, _, s in chosen)))
-    return found
+        rim = min(RIM, n // 4)
+        axes.append([(k != 1, slice(*ends)) for k, ends in enumerate(itertools.pairwise((0, rim, n - rim, n)))])
+    return [(sum(near for near, _ in chosen), tuple(s for _, s in chosen)) for chosen in itertools.product(*axes)]
 
 
 def strata(shape: Sequence[int], mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-    """Return, (parts, 4), the voxels of a mask, or all, in each part and stratum of `pieces`."""
-    cut = pieces(shape)
-    found = np.zeros((1 + max(part for part, _, _ in cut), 4), np.int64)
-    for part, stratum, index in cut:
+    """Return, (4,), the voxels of a mask, or all, in each stratum of `pieces`."""
+    found = np.zeros(4, np.int64)
+    for stratum, index in pieces(shape):
         if mask is None:
-            found[part, stratum] += math.prod(s.stop - s.start for s in index)
+            found[stratum] += math.prod(s.stop - s.start for s in index)
         else:
-            found[part, stratum] += np.count_nonzero(mask[index])
+            found[stratum] += np.count_nonzero(mask[index])
     return found
 
 
 def tally(
     engine: Engine,
-    probability: NDArray[np.uint16],
+    fakes: Sequence[Neural],
     masks: Masks,
     golden: int,
-    unknown: NDArray[np.bool_] | None,
+    rare: NDArray[np.bool_] | None,
+    sizes: NDArray[np.int64],
+    each: Callable[..., Iterable[Any]] = map,
 ) -> Tally:
-    """Count in a surrogate what the run counts in the volume.
+    """Count in the surrogates of a family what the run counts in the volume.
 
     Parameters
     ----------
     engine : Engine
-    probability : numpy.ndarray of uint16
-        Of the surrogate.
+    fakes : sequence of Neural
+        Of one shape.
     masks : callable
     golden : int
         Code that a golden voxel exceeds.
-    unknown : numpy.ndarray of bool or None
-        Voxels in joint cells that the reference hardly has; None: there is no reference.
+    rare : numpy.ndarray of bool, shape (65536,), or None
+        Joint cells that the reference hardly has; None: there is no reference.
+    sizes : numpy.ndarray of int64, shape (4,)
+        Voxels of the volume in each stratum: what bends sharply does so beside what is usual in a volume of that size.
+    each : callable
+        As `map`.
     """
+    bends = list(each(lambda fake: counters.bends(engine, fake.probability)[0], fakes))
+    usual = counters.usual(bends_counts(bends, sizes))
+
+    def count(number: int) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
+        fake = fakes[number]
+        unknown = None if rare is None or fake.cells is None else rare[fake.cells]
+        found = _found(fake.probability, masks, golden, unknown)
+        sharp = counters.bent(engine, bends[number], *usual)
+        _, first = np.unique(sharp.cluster, return_index=True)  # a cluster stands where its first voxel does
+        for name, index in (("anomalies_detected", sharp.index), ("anomaly_clusters", sharp.index[first])):
+            found[name] = np.zeros(fake.probability.shape, np.bool_)
+            found[name].reshape(-1)[index] = True
+        corners = _cubes(fake.probability.shape, fake.probability.shape)
+        cube = np.ascontiguousarray(fake.probability[corners[number % len(corners)]])
+        counted = {name: strata(mask.shape, mask) for name, mask in found.items()}
+        return counted, count_cube(engine, cube, masks, golden)
+
+    scaled, cubes = zip(*each(count, range(len(fakes))), strict=True)
+    table = {name: np.stack([one[name] for one in scaled]) for name in scaled[0]}
+    return Tally(strata(fakes[0].probability.shape), table, _joined(cubes))
+
+
+def bends_counts(bends: Sequence[NDArray[np.int16]], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the histogram that bends like these have in a volume with `sizes` voxels in each stratum, but for a scale.
+
+    Notes
+    -----
+    Without it the rough border of a small cube would make more seem usual in it than is in a volume.
+    """
+    counts = np.zeros((4, 65_536), np.int64)
+    for bend in bends:
+        for stratum, index in pieces(bend.shape):
+            counts[stratum] += np.bincount(bend[index].reshape(-1).astype(np.int64) + 32_768, minlength=65_536)
+    weights = sizes * WEIGHT // np.maximum(1, counts.sum(axis=1))
+    found: NDArray[np.int64] = (weights[:, None] * counts).sum(axis=0)
+    return found
+
+
+def _found(
+    probability: NDArray[np.uint16], masks: Masks, golden: int, unknown: NDArray[np.bool_] | None
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the voxels of each scaled counter."""
     anchored, calibrated, final = masks(probability)
     bright = probability > golden
     found = {
@@ -190,34 +229,23 @@ def tally(
     }
     if unknown is not None:
         found["unknown_discoveries"] = unknown & anchored
-    bends = counters.anomalies(engine, probability)
-    _, first = np.unique(bends.cluster, return_index=True)  # a cluster stands where its first voxel does
-    for name, index in (("anomalies_detected", bends.index), ("anomaly_clusters", bends.index[first])):
-        found[name] = np.zeros(probability.shape, np.bool_)
-        found[name].reshape(-1)[index] = True
-    shape = probability.shape
-    halves = [np.ascontiguousarray(probability[index]) for index in _cubes(shape, shape)]
-    return Tally(
-        strata(shape),
-        {name: strata(shape, mask) for name, mask in found.items()},
-        _joined([count_cube(engine, half, masks, golden) for half in halves]),
-    )
+    return found
 
 
 def corner_cubes(
     engine: Engine, probability: NDArray[np.uint16], masks: Masks, golden: int, shape: Sequence[int]
 ) -> Mapping[str, Sequence[int]]:
-    """Count per cube at the corners of the volume, in cubes of the size of the parts of a surrogate of `shape`."""
+    """Count per cube at the corners of the volume, in cubes of the size of a surrogate's corner."""
     places = _cubes(probability.shape, shape)
     return _joined([count_cube(engine, np.ascontiguousarray(probability[p]), masks, golden) for p in places])
 
 
 def _cubes(whole: Sequence[int], surrogate: Sequence[int]) -> list[tuple[slice, ...]]:
-    """Return where cubes the size of a surrogate's parts lie at the corners of a volume."""
+    """Return where cubes the size of a surrogate's corners lie at the corners of a volume."""
     axes = []
     for n, length in zip(whole, surrogate, strict=True):
-        half = length // 2
-        axes.append([slice(0, half), slice(n - half, n)] if length >= HALVED_FROM else [slice(0, length)])
+        part = length * 2 // 3
+        axes.append([slice(0, part), slice(n - part, n)] if length >= CORNERED_FROM else [slice(0, length)])
     return list(itertools.product(*axes))
 
 
@@ -249,7 +277,7 @@ def _largest(moments: NDArray[np.int64]) -> int:
     return int(moments[:, 0].max()) if len(moments) else 0
 
 
-def _joined(counted: list[dict[str, int]]) -> dict[str, list[int]]:
+def _joined(counted: Sequence[dict[str, int]]) -> dict[str, list[int]]:
     return {name: [one[name] for one in counted] for name in counted[0]}
 
 
@@ -275,16 +303,17 @@ def expected(
     -------
     dict
         By counter: `value`; for each family `mean`, `deviation`, `low` and `high` (95 %), `verdict`; `low`, `high` and
-        `verdict` (above, within, below) over the families; `unit`. Where there is one part only there is no spread:
-        null.
+        `verdict` (above, within, below) over the families; `unit`.
 
     Notes
     -----
-    The interval is mean +- t d, t of Student for as many parts as there are. Scaled counters: d^2 is the variance of
-    the surrogate's own mean over its parts, and that of the volume, which is smaller by its voxels. Per cube: the same
-    for the means over the parts and over the volume's cubes. A count varies at least as its own square root.
+    d is the deviation of the mean over the surrogates, at least as large as that of a count of independent voxels. That
+    of the volume's own count, which is smaller by its voxels (per cube: by the number of its cubes), is added to it;
+    r = t sqrt(d^2 + ...) / mean, t of Student for 8 surrogates, and FIDELITY is added to r in the same way. The
+    interval is mean (1 - r) to mean (1 + r + min(r, r^2) / 2), as of what varies by factors: counts of a few large
+    clusters are skewed.
     """
-    sizes = strata(shape).sum(axis=0)
+    sizes = strata(shape)
     found = {}
     some = next(iter(tallies.values()))
     for name in some.scaled:
@@ -298,13 +327,12 @@ def expected(
 
 
 def _scaled(counts: NDArray[np.int64], voxels: NDArray[np.int64], sizes: NDArray[np.int64]) -> dict[str, Any]:
-    """Scale the counts of a surrogate's parts to a volume with `sizes` voxels in each stratum."""
-    parts = []
-    for count, voxel in zip(counts.tolist(), voxels.tolist(), strict=True):
-        parts.append(math.fsum(c / max(1, v) * int(n) for c, v, n in zip(count, voxel, sizes.tolist(), strict=True)))
+    """Scale the counts of surrogates to a volume with `sizes` voxels in each stratum."""
+    factor = [n / max(1, v) for v, n in zip(voxels.tolist(), sizes.tolist(), strict=True)]
+    parts = [math.fsum(c * f for c, f in zip(count, factor, strict=True)) for count in counts.tolist()]
     scale = int(sizes.sum()) / int(voxels.sum())
-    least = math.sqrt(max(1, int(counts.sum()))) * scale
-    return _interval(parts, least, 1 / scale)
+    least = math.sqrt(max(1, int(counts.sum()))) * scale / len(counts)
+    return _interval(parts, least, len(counts) / scale)
 
 
 def _per_cube(counts: Sequence[int], cubes: int) -> dict[str, Any]:
@@ -319,35 +347,31 @@ def _interval(parts: list[float], least: float, more: float) -> dict[str, Any]:
     """
     n = len(parts)
     mean = math.fsum(parts) / n
-    if n == 1:
-        return {"mean": mean, "deviation": None, "low": None, "high": None}
     variance = math.fsum((p - mean) ** 2 for p in parts) / (n - 1) / n
     deviation = max(math.sqrt(variance), least)
-    half = STUDENT[n - 1] * deviation * math.sqrt(1 + more)
-    return {"mean": mean, "deviation": deviation, "low": max(0.0, mean - half), "high": mean + half}
+    half = math.sqrt((STUDENT * deviation) ** 2 * (1 + more) + (FIDELITY * mean) ** 2)
+    high = mean + half + min(half, half * half / mean if mean else half) / 2
+    return {"mean": mean, "deviation": deviation, "low": max(0.0, mean - half), "high": high}
 
 
 def _entry(value: float, families: dict[str, dict[str, Any]], unit: str) -> dict[str, Any]:
     for family in families.values():
         family["verdict"] = _verdict(value, family["low"], family["high"])
-    known = all(family["low"] is not None for family in families.values())
-    low = min(f["low"] for f in families.values()) if known else None
-    high = max(f["high"] for f in families.values()) if known else None
+    low = min(f["low"] for f in families.values())
+    high = max(f["high"] for f in families.values())
     return {"value": value, **families, "low": low, "high": high, "verdict": _verdict(value, low, high), "unit": unit}
 
 
-def _verdict(value: float, low: float | None, high: float | None) -> str | None:
-    if low is None or high is None:
-        return None
+def _verdict(value: float, low: float, high: float) -> str:
     if value > high:
         return "above"
     return "below" if value < low else "within"
 
 
 def evidence(found: Mapping[str, Any]) -> float | None:
-    """Return how many times chance's upper end the counter EVIDENCE is; None: there is no spread."""
+    """Return how many times chance's upper end the counter EVIDENCE is; None: it was not counted."""
     told = found.get(EVIDENCE)
-    return None if told is None or told["high"] is None else float(told["value"] / told["high"])
+    return None if told is None else float(told["value"] / told["high"])
 
 
 def over_files(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -370,8 +394,6 @@ def over_files(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _sum_of(families: list[dict[str, Any]], share: float) -> dict[str, Any]:
     mean = share * math.fsum(f["mean"] for f in families)
-    if any(f["high"] is None for f in families):
-        return {"mean": mean, "deviation": None, "low": None, "high": None}
     deviation = share * math.sqrt(math.fsum(f["deviation"] ** 2 for f in families))
-    half = share * math.sqrt(math.fsum((f["high"] - f["mean"]) ** 2 for f in families))
-    return {"mean": mean, "deviation": deviation, "low": max(0.0, mean - half), "high": mean + half}
+    up, down = (share * math.sqrt(math.fsum((f[end] - f["mean"]) ** 2 for f in families)) for end in ("high", "low"))
+    return {"mean": mean, "deviation": deviation, "low": max(0.0, mean - down), "high": mean + up}

@@ -8,8 +8,14 @@ scale, and random phases: roughness stays, edges, faces and all that is sharp in
 - `directional`: each piece is mirrored at random, its axes stay: the texture is layered along them as the volume is. A
   volume with its phases randomised does not stand out from this one.
 
+There are eight of each, so that their spread can be seen: how much a texture's counts vary from one draw of its phases
+to the next, no single surrogate tells, however it is cut up.
+
 Notes
 -----
+Pieces that are moved only, not mirrored, keep the spectrum of slanting layers too. But the sheets of a volume are all
+but parallel, so that sums of them are sheets again, and no phantom stood out.
+
 Noise through Gaussians of sigma 0, 1, 2, 4, weighted to the volume's variances, was tried first: mapped to a phantom's
 histogram it had from a sixteenth to twice its fine variance, and a phase-randomised phantom stood out from it by ten
 deviations. Shuffled voxels are no null at all: plain blurred noise beats them many times over.
@@ -29,12 +35,18 @@ import numpy as np
 from gpu_nx47 import tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from numpy.typing import NDArray
 
     from gpu_nx47.stats import Histogram
 
-EDGE: Final = 96
-"""Edge of a surrogate cube, voxels; a smaller volume gives a smaller one."""
+EDGE: Final = 48
+"""Edge of a surrogate, voxels; a smaller volume gives smaller ones."""
+CUBES: Final = 8
+"""Surrogates of each family: as many voxels as a cube of 96, and each drawn anew, so that their spread is chance's."""
+PLACES: Final = 32
+"""Voxels by which pieces can be moved along an axis that is long enough not to be mirrored."""
 COPIES: Final = 32
 """Pieces in a sum. 16 positive pieces stay within 16 x 255, far inside int16."""
 TURNED_FROM: Final = 24
@@ -43,12 +55,11 @@ GOLDEN_QUANTILE: Final = 0.9999
 FAMILIES: Final[dict[str, int]] = {"isotropic": 16, "directional": 17}
 """The families, and the stream of draws of each."""
 TURNS: Final = tuple(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
-"""The 48 ways to lay a cube: which axis comes first, second, third, and which run backwards; the first 8 only mirror.
-"""
+"""The 48 ways to lay a cube: which axis comes first, second, third, and which run backwards."""
 
 
 def golden_limit(histogram: Histogram) -> int:
-    """Return the code that a golden voxel exceeds: the 99.99th percentile of the isotropic surrogate.
+    """Return the code that a golden voxel exceeds: the 99.99th percentile of the isotropic surrogates.
 
     Notes
     -----
@@ -58,8 +69,14 @@ def golden_limit(histogram: Histogram) -> int:
     return min(histogram.quantile(GOLDEN_QUANTILE), tables.PROBABILITY_ONE - 1)
 
 
-def surrogate(grey: NDArray[np.uint8], counts: NDArray[np.int64], seed: int, family: str) -> NDArray[np.uint8]:
-    """Return a sheetless volume like `grey`.
+def surrogates(
+    grey: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+    seed: int,
+    family: str,
+    each: Callable[..., Iterable[NDArray[np.int16]]] = map,
+) -> NDArray[np.uint8]:
+    """Return sheetless volumes like `grey`.
 
     Parameters
     ----------
@@ -69,21 +86,33 @@ def surrogate(grey: NDArray[np.uint8], counts: NDArray[np.int64], seed: int, fam
         Its exact histogram.
     seed : int
     family : {"isotropic", "directional"}
+    each : callable
+        As `map`; sums the surrogates.
 
     Returns
     -------
-    numpy.ndarray of uint8, at most 96 voxels an axis
+    numpy.ndarray of uint8, shape (8, at most 48 voxels an axis)
 
     Notes
     -----
-    Pieces of an axis shorter than two surrogates begin anywhere and see the volume mirrored beyond its ends,
-    half-sample symmetric and repeated, as every kernel does. Integers all through: the same voxels on every machine.
+    The eight are mapped to the histogram together: what changes slowly in the volume makes them differ from each other.
+    One by one they would be stretched until each has all grey values, and be too rough.
+
+    Pieces of an axis of fewer than 80 voxels begin anywhere and see the volume mirrored beyond its ends, half-sample
+    symmetric and repeated, as every kernel does. Where they are mirrored they are rougher than the volume (white noise
+    by 3 %), so longer axes give pieces that lie within them. Integers all through: the same voxels on every machine.
     """
-    shape = tuple(min(EDGE, n) for n in grey.shape)
-    draws = tables.draws(seed, FAMILIES[family], 0, COPIES * 4).reshape(COPIES, 4)
+    draws = tables.draws(seed, FAMILIES[family], 0, CUBES * COPIES * 4).reshape(CUBES, COPIES, 4)
     turns = _turns(grey.shape) if family == "isotropic" else TURNS[:8]
+    totals = each(lambda drawn: _sum(grey, drawn.tolist(), turns), draws)
+    return _ranked(np.stack(list(totals)), counts)
+
+
+def _sum(grey: NDArray[np.uint8], draws: list[list[int]], turns: tuple[Any, ...]) -> NDArray[np.int16]:
+    """Return the sum of pieces, every other one negative."""
+    shape = tuple(min(EDGE, n) for n in grey.shape)
     total = np.zeros(shape, np.int16)
-    for number, (*start, turn) in enumerate(draws.tolist()):
+    for number, (*start, turn) in enumerate(draws):
         axes, steps = turns[turn % len(turns)]
         lengths = [shape[axes.index(a)] for a in range(3)]
         piece = grey
@@ -94,12 +123,12 @@ def surrogate(grey: NDArray[np.uint8], counts: NDArray[np.int64], seed: int, fam
             total += piece
         else:
             total -= piece
-    return _ranked(total, counts)
+    return total
 
 
 def _places(draw: int, length: int, whole: int) -> NDArray[np.int64]:
     """Return which places of an axis of `whole` voxels a piece of `length` takes."""
-    if whole >= 2 * length:
+    if whole >= length + PLACES:
         return draw % (whole - length + 1) + np.arange(length)
     fold = np.concatenate([np.arange(whole), np.arange(whole)[::-1]])
     return fold[(draw % len(fold) + np.arange(length)) % len(fold)]

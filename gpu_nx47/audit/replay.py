@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import backend, configure, hardware, load, metrics, source
+from gpu_nx47 import backend, configure, hardware, load, metrics, outside, source
 from gpu_nx47._version import __version__
 from gpu_nx47.audit.lines import events
 from gpu_nx47.audit.masks import mask_differences
+from gpu_nx47.audit.tiles import tile_differences
 from gpu_nx47.audit.verify import CANNOT, COMPLETE, INCOMPLETE, TAMPERED, record_folder
 from gpu_nx47.engine import Engine
 from gpu_nx47.errors import InputError, UsageError
 from gpu_nx47.journal import RECORD_NAME
 from gpu_nx47.journal.merkle import tree_root
+from gpu_nx47.model import Model, from_document
 from gpu_nx47.quick import quick_mask
 from gpu_nx47.settings import CHANGE_NO_MASK
-from gpu_nx47.solve import Story, solve
+from gpu_nx47.solve import Solved, Story, solve
+from gpu_nx47.solve_outside import solve_outside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +66,8 @@ class _Told:
     mask_sha256: str | None = None
     error: str | None = None
     traces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tiles: list[dict[str, Any]] = field(default_factory=list)
+    """Traces of tiles, as the run cut them."""
 
 
 def draw(names: Sequence[str], share: float) -> list[str]:
@@ -104,7 +109,7 @@ def replay_record(
         There is no record, no input, or the record's settings are not understood here.
     """
     folder = record_folder(path)
-    boot, names = _outline(folder / RECORD_NAME)
+    boot, names, model = _outline(folder / RECORD_NAME)
     if not names:
         say("The record names no volumes: there is nothing to compute.")
         return INCOMPLETE
@@ -112,7 +117,7 @@ def replay_record(
         say(f"The record was written by version {boot.get('version')}, this is {__version__}: answers may differ.")
     chosen = list(choose(names))
     found = {item.id: item for item in source.discover(root).sources}
-    computer = _Computer(_settings(boot, machine), folder)
+    computer = _Computer(_settings(boot, machine), folder, model)
     say(f"Computing {len(chosen)} of {len(names)} volumes on {computer.engine.backend.NAME}.")
     told = _told(folder / RECORD_NAME, chosen)
     codes = [_one(name, found.get(name), told[name], computer, say) for name in chosen]
@@ -127,16 +132,21 @@ def replay_record(
     return worst
 
 
-def _outline(record: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return BOOT and the ids of the volumes."""
+def _outline(record: Path) -> tuple[dict[str, Any], list[str], Model | None]:
+    """Return BOOT, the ids of the volumes, and the model that the run was given or trained."""
     boot: dict[str, Any] = {}
     names: list[str] = []
+    model: Any = None
     for stamped in events(record):
+        data = stamped.event.data
         if stamped.event.name == "BOOT":
-            boot = stamped.event.data
+            boot = data
+            model = data.get("model", model)
+        elif stamped.event.name == "SUPERVISED_TRAIN" and data.get("step") == "model":
+            model = data
         elif stamped.event.name == "DATASET_DISCOVERY":
-            names = [str(name) for name in stamped.event.data.get("volumes") or ()]
-    return boot, names
+            names = [str(name) for name in data.get("volumes") or ()]
+    return boot, names, None if model is None else from_document(model.get("document"), "the model of the record")
 
 
 def _told(record: Path, names: Sequence[str]) -> dict[str, _Told]:
@@ -152,8 +162,10 @@ def _told(record: Path, names: Sequence[str]) -> dict[str, _Told]:
 def _take(file: _Told, stamped: Stamped) -> None:
     data = stamped.event.data
     match stamped.event.name:
-        case "FILE_START":
-            file.sha256 = data.get("sha256")
+        case "FILE_START":  # begun anew, where a run goes on behind one that was cut short in this file
+            file.sha256, file.traces, file.tiles = data.get("sha256"), {}, []
+        case "ARRAY_TRACE" if "tile" in data:
+            file.tiles.append(data)
         case "ARRAY_TRACE":
             file.traces[str(data.get("stage"))] = data
         case "FILE_DONE":
@@ -177,28 +189,41 @@ def _settings(boot: dict[str, Any], machine: Machine) -> Settings:
 class _Computer:
     """Does to a volume what a run does, and keeps the traces."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, model: Model | None) -> None:
         chosen, _ = backend.select(settings.backend)
         self.settings = settings
         self.folder = folder
+        self.model = model
         self.engine = Engine(backend.Meter(chosen), settings.tile, settings.threads or hardware.usable_processors())
 
     def load(self, item: Source) -> Volume:
         return load.load(item, self.settings.load, threads=self.engine.threads)
 
-    def full(self, volume: Volume) -> tuple[dict[str, dict[str, Any]], NDArray[np.bool_]]:
-        """Return the traces by stage, and the mask."""
+    def full(self, volume: Volume) -> tuple[dict[str, dict[str, Any]], NDArray[np.bool_], dict[str, NDArray]]:
+        """Return the traces by stage, the mask, and the whole arrays that a forensic record holds the tiles of."""
         traces: dict[str, dict[str, Any]] = {}
 
         def keep(event: Event) -> None:
-            if event.name == "ARRAY_TRACE":
+            if event.name == "ARRAY_TRACE" and "tile" not in event.data:
                 traces[event.data["stage"]] = event.data
 
         story = Story(volume.source.id, keep, self.engine, record=self.settings.record)
         story.trace("volume", volume.grey)
         grey = _inner(volume)
-        solved = solve(grey, self.engine, self.settings, story, None) if grey is not None else None
-        return traces, metrics.full_mask(volume, None if solved is None else solved.final)
+        solved = None if grey is None else self._solve(volume, grey, story)
+        mask = metrics.full_mask(volume, None if solved is None else solved.final)
+        if solved is None or solved.alone is None:
+            return traces, mask, {}
+        features = {f"feature_{name}": codes for name, codes in solved.saved.items()}
+        return traces, mask, {**features, "neuron_output": solved.alone}
+
+    def _solve(self, volume: Volume, grey: NDArray[np.uint8], story: Story) -> Solved:
+        if not self.settings.probability:
+            return solve(grey, self.engine, self.settings, story, None, self.model)
+        z, y, x = volume.grey.shape
+        given = outside.read(outside.folders(self.settings.probability), volume.source.id, (z, y, x))
+        inner = np.ascontiguousarray(given.codes[volume.box.slices])
+        return solve_outside(grey, inner, self.engine, self.settings, story)
 
     def quick(self, volume: Volume) -> NDArray[np.bool_]:
         """Return the cheap mask."""
@@ -233,10 +258,12 @@ def _one(name: str, item: Source | None, told: _Told, computer: _Computer, say: 
     if told.state == "quick":
         mask = computer.quick(volume)
     else:
-        traces, mask = computer.full(volume)
+        traces, mask, arrays = computer.full(volume)
         for stage, recorded in told.traces.items():
             wrong += compare(stage, recorded, traces.get(stage))
-        wrong += [f"{stage}: computed here, not in the record" for stage in traces if stage not in told.traces]
+        if told.state == "full":  # else the run was cut short before it came to them
+            wrong += [f"{stage}: computed here, not in the record" for stage in traces if stage not in told.traces]
+        wrong += tile_differences(told.tiles, arrays, told.state == "full")
     if told.mask_sha256 is not None:
         wrong += mask_differences(computer.folder, name, mask, told.mask_sha256)
     for sentence in wrong:
@@ -244,7 +271,8 @@ def _one(name: str, item: Source | None, told: _Told, computer: _Computer, say: 
     if volume.sha256 != told.sha256 and told.sha256 is not None:
         say(f"{name}: the input's bytes are not those of the run ({told.sha256[:16]}, here {volume.sha256[:16]})")
     if not wrong:
-        say(f"{name}: equal ({len(told.traces)} arrays{', mask' if told.mask_sha256 else ''})")
+        tiles = f", {len(told.tiles)} tiles" if told.tiles else ""
+        say(f"{name}: equal ({len(told.traces)} arrays{tiles}{', mask' if told.mask_sha256 else ''})")
     return TAMPERED if wrong else COMPLETE if told.state in ("full", "quick") else INCOMPLETE
 
 

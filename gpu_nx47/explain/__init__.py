@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gpu_nx47.explain._brief import BRIEF
 from gpu_nx47.explain._found import ALERTS, MACHINE, NEURON, OUTPUT
 from gpu_nx47.explain._lacks import LACKS
+from gpu_nx47.explain._machine import GPU, SLICES
 from gpu_nx47.explain._masks import COUNTS, MASKS
 from gpu_nx47.explain._run import DATASET, FILES, LOG, RUN
 from gpu_nx47.explain._steps import STEPS
@@ -29,7 +30,7 @@ WIDTH: Final = 100
 TITLE: Final = Both("Explanation of the log {name}", "Explication du journal {name}")
 SHOWS: Final = Section(
     Both("What this log shows", "Ce que montre ce journal"),
-    (LOG, RUN, DATASET, FILES, NEURON, MASKS, COUNTS, MACHINE, OUTPUT, ALERTS),
+    (LOG, RUN, DATASET, FILES, NEURON, MASKS, SLICES, COUNTS, MACHINE, GPU, OUTPUT, ALERTS),
 )
 SECTIONS: Final = (BRIEF, SHOWS, LACKS, WHY, STEPS)
 

@@ -17,7 +17,7 @@ def _done(told: Told) -> Slots | None:
     return where(bool(told.metrics), count=len(told.metrics), share=share, whole=whole)
 
 
-EVIDENCE: Final = "anomalies_detected"
+EVIDENCE: Final = "golden_nonce_detected"
 """The counter in which a surface stands out from chance (gpu_nx47.chance.EVIDENCE)."""
 
 
@@ -93,18 +93,18 @@ BRIEF: Final = Section(
                 rule(
                     "brief.above",
                     lambda t: _judged(t, "above"),
-                    "{value:n} anomalies, where chance gives {low:f} to {high:f}: something here is sharper than "
-                    "noise.",
-                    "{value:n} anomalies, quand le hasard en donne de {low:f} à {high:f} : quelque chose ici est "
-                    "plus net que du bruit.",
+                    "{value:n} golden {value:voxel|voxels}, where chance gives {low:f} to {high:f}: something here is "
+                    "sharper than noise.",
+                    "{value:n} {value:voxel|voxels} d'or, quand le hasard en donne de {low:f} à {high:f} : quelque "
+                    "chose ici est plus net que du bruit.",
                 ),
                 rule(
                     "brief.within",
                     lambda t: _judged(t, "within"),
-                    "{value:n} anomalies, no more than chance gives ({low:f} to {high:f}): nothing here stands "
-                    "out from noise.",
-                    "{value:n} anomalies, pas plus que n'en donne le hasard (de {low:f} à {high:f}) : rien ici ne"
-                    " se distingue du bruit.",
+                    "{value:n} golden {value:voxel|voxels}, no more than chance gives ({low:f} to {high:f}): nothing "
+                    "here stands out from noise.",
+                    "{value:n} {value:voxel|voxels} d'or, pas plus que n'en donne le hasard (de {low:f} à {high:f}) : "
+                    "rien ici ne se distingue du bruit.",
                 ),
                 rule(
                     "brief.alerts",

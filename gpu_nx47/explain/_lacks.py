@@ -101,6 +101,20 @@ LACKS: Final = Section(
                     "**Matériel : absent.** Aucun événement n'a de bloc `hardware` (processeurs, mémoire, GPU).",
                 ),
                 rule(
+                    "lacks.gpu",
+                    lambda t: where(bool(t.metrics) and "gpu_reason" not in t.stats),
+                    "**What a GPU did: absent.** No event tells for how long it worked, what share of the operations "
+                    "it computed, what energy it took, or why there was none.",
+                    "**Ce qu'a fait un GPU : absent.** Aucun événement ne dit combien de temps il a travaillé, quelle "
+                    "part des opérations il a calculée, quelle énergie il a prise, ni pourquoi il n'y en avait pas.",
+                ),
+                rule(
+                    "lacks.slices",
+                    lambda t: where(bool(t.metrics) and not t.slices),
+                    "**The slices one by one: absent.** No table tells in which of them there is a mask.",
+                    "**Les coupes une à une : absentes.** Aucun tableau ne dit dans lesquelles il y a un masque.",
+                ),
+                rule(
                     "lacks.anchors",
                     lambda t: where(bool(t.metrics) and not t.has("pixels_anchor_detected")),
                     "**The number of anchored pixels: absent** (`pixels_anchor_detected`); what can be told of it "

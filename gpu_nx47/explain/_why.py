@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gpu_nx47.explain._brief import EVIDENCE
 from gpu_nx47.explain._lacks import no_throughput
 from gpu_nx47.explain._masks import no_anchor
 from gpu_nx47.explain.chance import expected
@@ -155,14 +156,14 @@ WHY: Final = Section(
                 ),
                 rule(
                     "why.chance",
-                    lambda t: where(expected(t, "anomalies_detected") is not None),
+                    lambda t: where(expected(t, EVIDENCE) is not None),
                     "What chance gives was counted in volumes made up of this one's own pieces: the same grey values "
                     "and roughness, no sheets, the same neuron and thresholds. The range holds 95 of 100 such volumes. "
-                    "A surface shows in the anomalies; as many anchored voxels and materials are "
+                    "A surface shows in the golden voxels; as many anchored voxels and materials are "
                     "found where there is none, so these prove nothing by themselves.",
                     "Ce que donne le hasard a été compté dans des volumes composés de morceaux de celui-ci : mêmes "
                     "gris, même rugosité, pas de feuilles, même neurone, mêmes seuils. L'intervalle vaut pour 95 de "
-                    "ces volumes sur 100. Une surface se voit aux anomalies ; on trouve autant de "
+                    "ces volumes sur 100. Une surface se voit aux voxels d'or ; on trouve autant de "
                     "voxels ancrés et de matériaux là où il n'y en a pas : ceux-ci ne prouvent donc rien à eux seuls.",
                 ),
                 rule(

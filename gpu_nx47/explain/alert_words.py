@@ -69,7 +69,16 @@ FRENCH: Final[dict[str, Words]] = {
     ),
     "LABELS_UNUSED": Words(
         "Des volumes étiquetés sont là, et le mode autonome ne les regarde pas.",
-        "Rien à faire : cette version n'a pas d'entraînement supervisé.",
+        "Donner --train pour apprendre d'eux, ou --model avec ce que `nx47 train` a appris.",
+    ),
+    "LABELS_MISPLACED": Words(
+        "Des étiquettes marquent une surface là où l'image ne contient rien : décalées, ou d'un autre volume.",
+        "Comparer l'image et ses étiquettes ; un décalage d'une coupe se voit ici. La paire est utilisée telle quelle.",
+    ),
+    "LABELS_ODD": Words(
+        "Ce que les volumes étiquetés enseignent ensemble ne vaut pas pour celui-ci.",
+        "Vérifier que ses étiquettes sont celles de son image, et de quel côté est l'axe du rouleau. La paire est "
+        "utilisée telle quelle.",
     ),
     "GPU_FALLBACK": Words(
         "Le CPU a fait une part du travail du GPU, faute de mémoire : les mêmes bits, plus lentement.",

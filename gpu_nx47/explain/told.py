@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gpu_nx47.explain.reading import Entry, Health, find_log, read_entries
+from gpu_nx47.explain.slices import Slices, summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ LARGEST: Final = 1e30
 MOST_NAMES: Final = 5
 """Names of files kept for each alert."""
 COUNTED: Final = frozenset({"golden_nonce_points_topk", "stages", "slices"})
-"""Keys of NX47_METRICS that no sentence is made of, and that grow with the volume."""
+"""Keys of NX47_METRICS that grow with the volume, and are not kept as they are."""
 
 
 @dataclass
@@ -70,6 +71,8 @@ class Told:
     done: set[str] = field(default_factory=set)
     failed: dict[str, dict[str, Any]] = field(default_factory=dict)
     alerts: dict[str, AlertTold] = field(default_factory=dict)
+    slices: dict[str, Slices] = field(default_factory=dict)
+    """Of each file whose table of slices is in the log."""
 
     @property
     def ours(self) -> bool:
@@ -197,6 +200,8 @@ def _take(told: Told, name: str, data: dict[str, Any]) -> None:
             told.files.setdefault(file, {}).update(_kept(data))
             if name == "NX47_METRICS":
                 told.measured.add(file)
+                if (table := summary(data.get("slices"))) is not None:
+                    told.slices[file] = table
             elif name == "FILE_DONE":
                 told.done.add(file)
         case "FILE_FAILED":

@@ -6,7 +6,9 @@ How much is said is the run's setting `record`:
 - standard: the digest of every array as the root of a tree with one leaf a z-slice, and the leaves (`slices`), so that
   one slice can be checked alone, and a difference is found in its slice. Features, which no run holds whole, as exact
   histograms and fingerprints.
-- forensic: the codes of each selected feature too, whole, as trees.
+- forensic: the codes of each selected feature and the probability of each surrogate too, whole, as trees; and of each
+  tile, in raster order, the codes of each feature and the neuron's output as they left it (`tile`: start and stop on
+  each axis). A tile's digest is that of a piece of an array: whoever holds the array can compare it, however cut.
 
 The leaves stand in the event (64 hexadecimal digits a slice): signed with it, and never lost apart from it.
 """
@@ -22,9 +24,13 @@ from gpu_nx47.journal.merkle import slice_hashes, tree_root
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 LIGHT, STANDARD, FORENSIC = "light", "standard", "forensic"
+TILE: Final = "_tile"
+"""Behind the name of a stage: a tile of it."""
 ANSWER: Final = "mask_final"
 """The stage whose digest is recorded even at light."""
 
@@ -51,6 +57,30 @@ def array_trace(stage: str, array: NDArray, counts: NDArray[np.int64], level: st
     if level != LIGHT:
         data["slices"] = [leaf.hex() for leaf in leaves]
     return data
+
+
+def tile_trace(stage: str, array: NDArray, counts: NDArray[np.int64], start: Sequence[int]) -> dict[str, Any]:
+    """Return the data of an ARRAY_TRACE of one tile.
+
+    Parameters
+    ----------
+    stage : str
+        What the whole array is.
+    array : numpy.ndarray of uint8, uint16 or int16, (z, y, x)
+        The tile's core.
+    counts : numpy.ndarray of int64
+        Its exact histogram, from the lowest code of the dtype.
+    start : sequence of int
+        Where it begins in the whole array.
+
+    Returns
+    -------
+    dict
+        As of a whole array, with `tile`; the digest is the hash of one leaf, the tile's bytes.
+    """
+    tile = [[first, first + length] for first, length in zip(start, array.shape, strict=True)]
+    told = {"stage": stage + TILE, "tile": tile, **exact_statistics(array, counts)}
+    return {**told, "digest": slice_hashes(array[None])[0].hex(), "rss": rss_bytes()}
 
 
 def exact_statistics(array: NDArray, counts: NDArray[np.int64]) -> dict[str, Any]:

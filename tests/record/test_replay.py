@@ -60,7 +60,7 @@ def again(folder, root, machine=None, names=None):
 
 def traces(folder):
     lines = (folder / RECORD_NAME).read_text().splitlines()
-    return [e["data"] for e in map(json.loads, lines) if e["event"] == "ARRAY_TRACE"]
+    return [e["data"] for e in map(json.loads, lines) if e["event"] == "ARRAY_TRACE" and "tile" not in e["data"]]
 
 
 def sign_anew(folder, change):

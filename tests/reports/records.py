@@ -13,6 +13,15 @@ HARDWARE = {
     "gpu": [], "gpu_reason": "no NVIDIA driver answers",
 }  # fmt: skip
 CONFIG = {"preset": "default", "seed": 47, "segment": {"ratio": None, "dust": 100}}
+SLICES = {
+    "z": list(range(12)), "voxels": [0, *[100] * 10, 0],
+    "final": [0, 14, 15, 16, 15, 14, 15, 16, 15, 15, 15, 0],
+}  # fmt: skip
+NO_GPU = {
+    "gpu_reason": "the CPU was asked for", "gpu_time_ratio": None, "gpu_phase_coverage_pct": None,
+    "cpu_fallback_count": None, "gpu_device_s": None, "gpu_joules": None, "gpu_memory_used_bytes_max": None,
+    "gpu_samples": None, "gpu_devices": None, "gpu_unknown": {},
+}  # fmt: skip
 METRICS = {
     "selected_features": ["grad_inward", "gaussian"],
     "train_info": {"selected_hyperparams": {"val_ce": 0.2, "non_zero_weights": 2}, "validation_prior_ce": 0.69},
@@ -27,6 +36,7 @@ METRICS = {
     "anomaly_clusters": 4, "unknown_discoveries": None, "unknown_discoveries_reason": "no reference: the only one",
     "thresholds": {"strong": 0.9, "weak": 0.5, "source": "measured", "calibrated": 0.4, "target_ratio": 0.155},
     "axis": {"confidence": 0.97, "used": True}, "calc_per_sec": 2e9, "elapsed_s": 1.5,
+    "slices": SLICES,
 }  # fmt: skip
 DIGEST = "ab" * 32
 
@@ -38,6 +48,7 @@ def events(file="100", sha=DIGEST, metrics=METRICS, config=CONFIG, zip_digest=DI
     found = {"root": "in", "file_count": 1, "total_assets": 3, "folders": ["test_images"], "suffix_stats": {".tif": 3}}
     stats = {k: v for k, v in metrics.items() if isinstance(v, int)} | {"calc_per_sec_global": 1.5e9}
     stats |= {"elapsed_total_s": 2.5, "voxels_per_sec": 900.0, "hardware": {**HARDWARE, "peak_rss_bytes": 500_000_000}}
+    stats |= NO_GPU
     return [
         ("BOOT", boot),
         ("DATASET_DISCOVERY", found),

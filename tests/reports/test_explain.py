@@ -6,12 +6,13 @@ import string
 
 import pytest
 from old_logs import V121_FACTS
-from records import METRICS, events, record
+from records import METRICS, SLICES, events, record
 from told_logs import ALERT, corpus
 
 from gpu_nx47 import explain
 from gpu_nx47.cli import main
 from gpu_nx47.explain import SECTIONS, tell, write
+from gpu_nx47.explain.slices import places, summary
 from gpu_nx47.journal import RECORD_NAME
 
 RULES = [rule for section in SECTIONS for rule in section.rules()]
@@ -140,17 +141,82 @@ def test_chance_stands_beside_its_counter_in_both_languages(logs):
     english, french = (joined(write(tell(logs["chance"]), language)) for language in ("en", "fr"))
     for words in (
         "3 materials: connected pieces of the final mask. In corner cubes of one size: 3.5 a cube",
-        "clusters that these anomalies form. By chance alone 1 to 9.25: no more than chance gives.",
+        "where the probability bends most sharply. By chance alone 1 to 29.25: no more than chance gives.",
         "What chance would give is not told for**: `pixels_anchor_detected`",
-        "- 20 anomalies, where chance gives 0 to 5: something here is sharper than noise.",
+        "- 7 golden voxels, where chance gives 0 to 2.5: something here is sharper than noise.",
     ):
         assert words in english, words
-    assert "Par le seul hasard, de 1 à 9,25 : pas plus que ce que donne le hasard." in french
+    assert "Par le seul hasard, de 1 à 29,25 : pas plus que ce que donne le hasard." in french
     assert "ici 3,5 par cube, par le seul hasard de 0,5 à 2 : au-dessus de ce que donne le hasard." in french
-    assert (
-        "7 golden nonces: the most probable voxels of the final mask. -" in english
-    )  # no range: no verdict is believed
+    assert "4 clusters that these anomalies form. -" in english  # no range: no verdict is believed
     assert "nothing here stands out from noise" not in english
+
+
+def test_what_the_gpu_did_is_said_in_both_languages(logs):
+    english, french = (joined(write(tell(logs["gpu"]), language)) for language in ("en", "fr"))
+    for words in (
+        "By its own clock it worked 12.5 s, 62.5 % of the run's time",
+        "87.5 % of the operations were computed on it",
+        "No piece of its work went to the CPU.",
+        "1,234 joules by the cards' own counters",
+        "At most 3 GB of memory used on the fullest card, in 40 readings.",
+    ):
+        assert words in english, words
+    for words in ("il a travaillé 12,5 s, soit 62,5 %", "1 234 joules", "3 Go de mémoire", "87,5 % des opérations"):
+        assert words in french, words
+    short = joined(write(tell(logs["gpu short"]), "en"))
+    assert "2 parts of its work went to the CPU" in short
+    assert "`gpu_joules`: no figure (Tesla T4: Not Supported)." in short
+    assert "joules by the cards" not in short
+
+
+def test_a_run_without_a_gpu_and_a_record_without_the_block_are_told_apart(logs):
+    whole, early, old = (joined(write(tell(logs[name]), "en")) for name in ("whole", "early", "V121"))
+    assert "Nothing: the run did not compute on a GPU (the CPU was asked for)." in whole
+    assert "raison notée : « the CPU was asked for »" in joined(write(tell(logs["whole"]), "fr"))
+    assert "What a GPU did: absent." not in whole
+    for shown in (early, old):
+        assert "**What a GPU did: absent.**" in shown
+        assert "**The slices one by one: absent.**" in shown
+        assert "did not compute on a GPU" not in shown
+
+
+def test_slices_without_a_mask_and_far_from_the_others_are_named(logs):
+    english, french = (joined(write(tell(logs["gaps"]), language)) for language in ("en", "fr"))
+    for words in (
+        "12 slices, 10 with voxels of the valid box. Where there is a mask it takes 2 % to 90 % of a slice, 15 % in",
+        "**no mask in 2 slices** of the valid box: z = 1-2.",
+        "far denser than in the other slices (more than 6 robust deviations) at z = 9.",
+        "far thinner than in the other slices (more than 6 robust deviations) at z = 6.",
+    ):
+        assert words in english, words
+    assert "**pas de masque dans 2 coupes** de la boîte valide : z = 1-2." in french
+    whole = joined(write(tell(logs["whole"]), "en"))
+    assert "every slice of the valid box has a mask" in whole
+    assert "denser" not in whole
+    assert "no mask in 10 slices" in joined(write(tell(logs["no slice"]), "en"))
+
+
+def test_far_is_six_robust_deviations_and_neighbours_are_runs():
+    def table(final):
+        return {"z": list(range(len(final))), "voxels": [1000] * len(final), "final": final}
+
+    usual = [100, 102, 104, 106, 108] * 4
+    reach = 6 * 1.4826 * 2
+    assert summary(table([*usual, 104 + int(reach), 104 - int(reach)])).dense == ()
+    found = summary(table([*usual, 104 + int(reach) + 1, 104 - int(reach) - 1]))
+    assert (found.dense, found.thin) == ((20,), (21,))
+    assert summary(table([50] * 9 + [51, 56, 57])).dense == (11,)  # of one voxel at least
+    assert places((1, 2, 3, 7, 9, 10)) == "1-3, 7, 9-10"
+    assert places(tuple(range(0, 40, 2))) == "0, 2, 4, 6, 8, 10, 12, 14 ..."
+
+
+@pytest.mark.parametrize("column", ["z", "voxels", "final"])
+@pytest.mark.parametrize("spoilt", [None, [], [1], ["a"] * 12, [True] * 12, [-1] * 12, [10**30] * 12, 5])
+def test_a_table_of_slices_that_makes_no_sense_is_none(column, spoilt):
+    assert summary(SLICES) is not None
+    assert summary({**SLICES, column: spoilt}) is None
+    assert summary(spoilt) is None
 
 
 def test_the_chance_of_one_file_is_not_that_of_several(tmp_path):

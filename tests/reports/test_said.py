@@ -12,6 +12,7 @@ data.assets data.types data.folders file.input neuron.features neuron.active neu
 mask.carried_part mask.evidence count.pixels count.alone rate.global rate.file rate.voxels machine.cpu
 machine.memory machine.no_gpu machine.python output.zip output.checked alert.none lacks.unknown lacks.chance
 lacks.signature lacks.score why.thresholds why.axis why.no_gpu todo.digest todo.look
+gpu.unused slices.density slices.none_empty
 """
 """A whole run, unsigned."""
 OLD = """
@@ -20,6 +21,7 @@ neuron.features neuron.weights mask.ratios mask.no_anchor output.path lacks.stat
 lacks.hardware lacks.anchors lacks.neurons lacks.folders lacks.counts lacks.digests lacks.replay
 lacks.signature lacks.score why.spread why.not_measured why.closed_empty why.quantile why.hashes
 todo.no_anchor todo.rerun
+lacks.gpu lacks.slices
 """
 """V121's run by the seed's facts."""
 CHANGES = {
@@ -37,7 +39,7 @@ CHANGES = {
         "brief.done brief.part run.end neuron.features neuron.active neuron.held_out mask.ratios "
         "mask.carried_part mask.evidence count.pixels count.alone rate.global rate.file rate.voxels "
         "machine.memory output.zip output.checked alert.none lacks.unknown lacks.chance lacks.score "
-        "why.thresholds why.axis todo.digest todo.look",
+        "why.thresholds why.axis todo.digest todo.look gpu.unused slices.density slices.none_empty",
     ),
     "cut": (
         "output.none why.cut todo.again",
@@ -96,8 +98,24 @@ CHANGES = {
         "neuron.features why.thresholds",
     ),
     "gpu": (
-        "machine.cpus machine.gpus",
-        "machine.cpu machine.memory machine.no_gpu machine.python why.no_gpu",
+        "machine.cpus machine.gpus gpu.time gpu.coverage gpu.no_fallback gpu.energy gpu.memory",
+        "machine.cpu machine.memory machine.no_gpu machine.python why.no_gpu gpu.unused",
+    ),
+    "gpu short": (
+        "machine.cpus machine.gpus gpu.time gpu.coverage gpu.fallbacks gpu.unknown gpu.memory",
+        "machine.cpu machine.memory machine.no_gpu machine.python why.no_gpu gpu.unused",
+    ),
+    "early": (
+        "lacks.gpu lacks.slices",
+        "gpu.unused slices.density slices.none_empty",
+    ),
+    "gaps": (
+        "slices.empty slices.dense slices.thin",
+        "slices.none_empty",
+    ),
+    "no slice": (
+        "slices.empty",
+        "slices.density slices.none_empty",
     ),
     "view": (
         "log.view todo.view",
