@@ -6,6 +6,7 @@ with the law's bits.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
@@ -170,7 +171,7 @@ class Meter:
         def counted(*arrays: Any, **parameters: Any) -> Any:
             result = getattr(self.backend, name)(*arrays, **parameters)
             per_voxel = operations(name, **parameters)
-            computed = _elements(arrays)
+            computed = _elements(arrays, parameters.get("window"))
             here = self._local
             here.there += per_voxel * computed if here.instead else 0.0
             with self._lock:
@@ -202,8 +203,10 @@ class _Thread(threading.local):
     """Operations computed there."""
 
 
-def _elements(arrays: tuple[Any, ...]) -> int:
-    """Voxels a call works on: of its first array; samples, for a training set (K, n)."""
+def _elements(arrays: tuple[Any, ...], window: Any) -> int:
+    """Voxels a call works on: of its window or its first array; samples, for a training set (K, n)."""
+    if isinstance(window, tuple):
+        return math.prod(part.stop - part.start for part in window)
     first = arrays[0]
     if isinstance(first, tuple):
         first = first[0]

@@ -1,6 +1,7 @@
 """The feature bank: integer codes of every feature on a tile, with their step and unit.
 
-A feature is `name` or `name@sigma`. Where several features need the same Gaussian of a tile it is computed once.
+A feature is `name` or `name@sigma`. What several features of a tile have in common is computed once: the Gaussians of
+all their scales in one call, and in one pass over each Gaussian every stencil of it that was asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpu_nx47 import tables
+from gpu_nx47.across import HALO, Across
 from gpu_nx47.errors import SettingsError
 from gpu_nx47.settings import SCALED_FEATURES, split_feature
 from gpu_nx47.stats import Histogram
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_nx47.backend import Meter
+    from gpu_nx47.direction import Bearing
     from gpu_nx47.engine import Engine, Tile
 
 ENTROPY_WINDOW: Final = 5
@@ -32,6 +35,13 @@ LAPLACE_SHIFT: Final = 4
 """Q8.8 to steps of 1/16 grey: twelve Gaussian roundings of 1/512 stay below half a step."""
 BAND_RATIO: Final = 3.0
 """The wide Gaussian of a band-pass over the narrow one."""
+STENCILS: Final = {
+    "grad_mag": "gradient_magnitude",
+    "laplace": "laplacian",
+    "bandpass_response": "band_pass",
+    "grad_inward": "gradient_along",
+}
+"""Features that are one result of the kernel `stencils`, on the Gaussian of their scale."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,17 @@ def halo(names: Sequence[str]) -> int:
     return max(feature(name).halo for name in names)
 
 
+def shared(names: Sequence[str]) -> dict[float, tuple[str, ...]]:
+    """Return for each scale the results of `stencils` that the named features are."""
+    found: dict[float, tuple[str, ...]] = {}
+    for name in names:
+        kind, sigma = split_feature(name)
+        if kind in STENCILS:
+            scale = 1.0 if sigma is None else sigma
+            found[scale] = tuple(dict.fromkeys((*found.get(scale, ()), STENCILS[kind])))
+    return found
+
+
 def scales(name: str) -> tuple[float, ...]:
     """Return the sigmas of the Gaussians that a feature is made of."""
     kind, sigma = split_feature(name)
@@ -93,19 +114,33 @@ class TileBank:
         The whole valid box, on the host.
     tile : Tile
         The piece of it asked for.
-    axis : numpy.ndarray of int32, shape (Z, 2), or None
-        The scroll's axis in each slice of the box, (y, x) in 1/8 voxel of the box; None: unknown.
+    bearing : Bearing
+        The scroll's axis and the sheets' directions, as far as they are known.
     margin : int
         The largest halo that will be asked for: what is sent to the device.
+    names : sequence of str
+        Features that will be asked for: what they have in common is computed together. Any other may be, too.
     """
 
-    def __init__(self, backend: Meter, grey: NDArray[np.uint8], tile: Tile, axis: NDArray | None, margin: int) -> None:
+    def __init__(
+        self,
+        backend: Meter,
+        grey: NDArray[np.uint8],
+        tile: Tile,
+        bearing: Bearing,
+        margin: int,
+        names: Sequence[str] = (),
+    ) -> None:
         self.backend = backend
         self.tile = tile
-        self.axis = axis
+        self.bearing = bearing
         self._margin = margin
         self._grey = backend.to_device(grey[tile.crop(margin)].copy())
+        self._scales = sorted({scale for name in names for scale in scales(name)})
+        self._shared = shared(names)
         self._smooth: dict[float, Any] = {}
+        self._stencils: dict[tuple[str, float], Any] = {}
+        self.across = Across(backend, self._grey, margin, tile, bearing.field)
 
     def codes(self, name: str) -> Any:
         """Return the codes of a feature on the tile's core, on the device, C-contiguous."""
@@ -118,12 +153,29 @@ class TileBank:
     def smooth(self, sigma: float, margin: int) -> Any:
         """Return G(sigma) in Q8.8 on the core with a margin of at most 1."""
         if sigma not in self._smooth:
-            radius = tables.gaussian_radius(sigma)
-            outer = min(self._margin, radius + 1)
-            full = self.backend.gaussian(self.grey(outer), taps=tables.gaussian_taps(sigma))
-            self._smooth[sigma] = (full, outer)
-        full, outer = self._smooth[sigma]
-        return self._cut(full, margin, outer)
+            wanted = {sigma, *self._scales} - set(self._smooth)
+            found = self.backend.gaussians(
+                self._grey,
+                taps=tuple(map(tables.gaussian_taps, sorted(wanted))),
+                window=self.tile.within(1, self._margin),
+            )
+            self._smooth |= zip(sorted(wanted), found, strict=True)
+        return self._cut(self._smooth[sigma], margin, 1)
+
+    def stencil(self, result: str, sigma: float) -> Any:
+        """Return a result of `stencils` on G(sigma), on the core; the others of that scale are kept until asked for."""
+        if (result, sigma) not in self._stencils:
+            wanted = tuple(dict.fromkeys((result, *self._shared.pop(sigma, ()))))
+            z, y, x = self.tile.crop(1)
+            given: dict[str, Any] = {"results": wanted, "shift": LAPLACE_SHIFT, "window": self.tile.within(0, 1)}
+            if "gradient_along" in wanted:
+                if self.bearing.axis is None:
+                    raise SettingsError("grad_inward needs the scroll's axis, which is unknown here")
+                given |= {"axis": self.backend.to_device(self.bearing.axis[z].copy()), "origin": (y.start, x.start)}
+            volumes = [self.smooth(s, 1) for s in ((sigma, BAND_RATIO * sigma) if "band_pass" in wanted else (sigma,))]
+            found = self.backend.stencils(*volumes, **given)
+            self._stencils |= {(name, sigma): codes for name, codes in zip(wanted, found, strict=True)}
+        return self._stencils.pop((result, sigma))
 
     def trim(self, codes: Any, margin: int) -> Any:
         """Return the core of codes computed with a margin."""
@@ -135,48 +187,19 @@ class TileBank:
         cut = array[self.tile.within(inner, outer)]
         return cut if cut.flags.c_contiguous else cut.copy()
 
-    def along_axis(self, sigma: float) -> Any:
-        """Return the gradient of G(sigma) towards the axis."""
-        if self.axis is None:
-            raise SettingsError("grad_inward needs the scroll's axis, which is unknown here")
-        z, y, x = self.tile.crop(1)
-        axis = self.backend.to_device(self.axis[z].copy())
-        codes = self.backend.gradient_along(self.smooth(sigma, 1), axis=axis, origin=(y.start, x.start))
-        return self.trim(codes, 1)
-
 
 def _gaussian(name: str, sigma: float) -> Feature:
     return Feature(name, 1 / 256, 0.0, "grey", tables.gaussian_radius(sigma), lambda bank: bank.smooth(sigma, 0))
 
 
-def _grad_mag(name: str, sigma: float) -> Feature:
-    def compute(bank: TileBank) -> Any:
-        return bank.trim(bank.backend.gradient_magnitude(bank.smooth(sigma, 1)), 1)
+def _stencil(kind: str, step: float, unit: str, ratio: float | None = None) -> Callable[[str, float], Feature]:
+    """Return the builder of a feature that is a result of `stencils`; `ratio`: of the widest Gaussian it is made of."""
 
-    return Feature(name, 1 / 64, 0.0, "grey/voxel", tables.gaussian_radius(sigma) + 1, compute)
+    def build(name: str, sigma: float) -> Feature:
+        radius = tables.gaussian_radius(sigma) + 1 if ratio is None else tables.gaussian_radius(ratio * sigma)
+        return Feature(name, step, 0.0, unit, radius, lambda bank: bank.stencil(STENCILS[kind], sigma))
 
-
-def _laplace(name: str, sigma: float) -> Feature:
-    def compute(bank: TileBank) -> Any:
-        return bank.trim(bank.backend.laplacian(bank.smooth(sigma, 1), shift=LAPLACE_SHIFT), 1)
-
-    step = (1 << LAPLACE_SHIFT) / 256
-    return Feature(name, step, 0.0, "grey/voxel^2", tables.gaussian_radius(sigma) + 1, compute)
-
-
-def _bandpass(name: str, sigma: float) -> Feature:
-    wide = BAND_RATIO * sigma
-
-    def compute(bank: TileBank) -> Any:
-        return bank.backend.band_pass(bank.smooth(sigma, 0), bank.smooth(wide, 0))
-
-    return Feature(name, 1 / 64, 0.0, "grey", tables.gaussian_radius(wide), compute)
-
-
-def _grad_inward(name: str, sigma: float) -> Feature:
-    return Feature(
-        name, 1 / 64, 0.0, "grey/voxel", tables.gaussian_radius(sigma) + 1, lambda bank: bank.along_axis(sigma)
-    )
+    return build
 
 
 def _entropy(name: str, _sigma: float) -> Feature:
@@ -212,19 +235,27 @@ def _projection(statistic: str, step: float, unit: str) -> Callable[[str, float]
     return build
 
 
+def _sheetwise(step: float, unit: str, halo: int, compute: Callable[[Across], Any]) -> Callable[[str, float], Feature]:
+    """Return the builder of a feature that is read along or across the sheets."""
+    return lambda name, _sigma: Feature(name, step, 0.0, unit, halo, lambda bank: compute(bank.across))
+
+
 _BUILDERS: Final[dict[str, Callable[[str, float], Feature]]] = {
     "gaussian": _gaussian,
-    "grad_mag": _grad_mag,
-    "laplace": _laplace,
-    "bandpass_response": _bandpass,
-    "grad_inward": _grad_inward,
+    "grad_mag": _stencil("grad_mag", 1 / 64, "grey/voxel"),
+    "laplace": _stencil("laplace", (1 << LAPLACE_SHIFT) / 256, "grey/voxel^2"),
+    "bandpass_response": _stencil("bandpass_response", 1 / 64, "grey", BAND_RATIO),
+    "grad_inward": _stencil("grad_inward", 1 / 64, "grey/voxel"),
     "local_entropy": _entropy,
     "local_var": _variance,
     "proj_max": _projection("max", 1 / 256, "grey"),
     "proj_mean": _projection("mean", 1 / 256, "grey"),
     "coherence_inter_slice": _projection("coherence", 1 / 32768, "1"),
+    "along_mean": _sheetwise(1 / 256, "grey", HALO, Across.along),
+    "step_outward": _sheetwise(1 / 64, "grey", HALO, Across.step),
+    "face": _sheetwise(1 / 64, "grey", HALO, Across.face),
 }
-ODD: Final = frozenset({"grad_inward"})
+ODD: Final = frozenset({"grad_inward", "step_outward"})
 """Features whose sign depends on where the axis is; left out where it is unknown."""
 
 
@@ -242,7 +273,7 @@ def measure(
     engine: Engine,
     grey: NDArray[np.uint8],
     names: Sequence[str],
-    axis: NDArray | None,
+    bearing: Bearing,
     index: NDArray[np.int64],
     progress: Callable[[int, int], Any] | None = None,
 ) -> Measured:
@@ -254,7 +285,7 @@ def measure(
     grey : numpy.ndarray of uint8
         The valid box.
     names : sequence of str
-    axis : numpy.ndarray of int32, shape (Z, 2), or None
+    bearing : Bearing
     index : numpy.ndarray of int64
         Flat indices of the sample in the box.
     progress : callable, optional
@@ -264,7 +295,7 @@ def measure(
     margin = halo(names)
 
     def work(tile: Tile) -> tuple[NDArray, dict[str, tuple[NDArray, NDArray, int]]]:
-        bank = TileBank(engine.backend, grey, tile, axis, margin)
+        bank = TileBank(engine.backend, grey, tile, bearing, margin, names)
         inside = np.flatnonzero(((point >= tile.start) & (point < tile.stop)).all(axis=1))
         local = point[inside] - tile.start
         found = {}

@@ -66,7 +66,7 @@ class Budget:
         """Most bytes that reading a volume may hold at once; where no limit was given, the reader's own."""
         return LIMIT_BYTES if self._settings.memory is None else self.limit - self.base
 
-    def plan(self, source: Source, *, others: bool) -> MemoryPlan:
+    def plan(self, source: Source, *, others: bool, held: int = 0) -> MemoryPlan:
         """Return the plan of a volume, and have the allocator keep to it.
 
         Parameters
@@ -75,6 +75,8 @@ class Budget:
             Only its headers are read.
         others : bool
             The volume is compared with others of the run.
+        held : int
+            Bytes of it that are in memory already: they are in the plan's accounts.
 
         Raises
         ------
@@ -85,13 +87,28 @@ class Budget:
         """
         job = self._job(source, others)
         hardware.release_memory()
-        base = max(self.base, hardware.rss_bytes())
+        base = max(self.base, hardware.rss_bytes() - held)
         found = plan.fit(job, base, self._settings.tile, self.limit)
         if found.bytes > self.limit:
             raise self._refusal(source, job, base, found)
         if found.tight:
             hardware.return_arrays_at_once()
         return found
+
+    def with_next(self, found: MemoryPlan, following: Source, *, others: bool) -> MemoryPlan | None:
+        """Return a plan with the next volume read beside the work, or None where memory is too short for that.
+
+        It is short where freed memory has to be given back at once, for this volume or for the next one, and where both
+        do not fit within the limit. A volume whose headers are refused is left to its turn.
+        """
+        try:
+            job = self._job(following, others)
+        except InputError:
+            return None
+        if found.tight or plan.fit(job, self.base, self._settings.tile, self.limit).tight:
+            return None
+        both = found.beside(job)
+        return both if both.bytes <= self.limit else None
 
     def outlook(self, sources: Sequence[Source]) -> dict[str, Any]:
         """Plan all volumes of a run before it begins, from their headers; JSON values for the record.

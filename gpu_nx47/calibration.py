@@ -64,3 +64,9 @@ def calibrate(histogram: Histogram, target: float, source: str) -> Calibration:
     if saturated and threshold < tables.PROBABILITY_ONE / 2:
         threshold += 1
     return Calibration(threshold, target, source, histogram.at_least(threshold) / n, saturated)
+
+
+def calibrate_at(histogram: Histogram, threshold: int) -> Calibration:
+    """Return the calibration of a given threshold, a code: the share is what comes of it."""
+    share = histogram.at_least(threshold) / histogram.total
+    return Calibration(threshold, share, "given: the threshold", share, False)

@@ -181,12 +181,13 @@ class Anomalies:
 
 
 def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
-    """Count voxels whose Laplacian of the logit code is more than 6 robust deviations from its median.
+    """Count voxels whose Laplacian of the logit code is more than 6 robust deviations from its median."""
+    bend, counts = bends(engine, probability)
+    return bent(engine, bend, *usual(counts))
 
-    Notes
-    -----
-    The deviation is 1.4826 MAD, the MAD taken from the exact histogram and at least one code.
-    """
+
+def bends(engine: Engine, probability: NDArray[np.uint16]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Return the codes of the Laplacian of the logit code, and their histogram."""
     table = tables.logit_table()
     bend = np.empty(probability.shape, np.int16)
 
@@ -200,18 +201,25 @@ def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
     for tile, (part, codes) in engine.map(probability.shape, work):
         counts += part
         bend[tile.core] = codes
-    histogram = Histogram(counts, -32_768)
-    median = histogram.quantile(0.5)
+    return bend, counts
+
+
+def usual(counts: NDArray[np.int64]) -> tuple[int, float]:
+    """Return the median of bends with this histogram, and six robust deviations: 1.4826 MAD, at least one code."""
+    median = Histogram(counts, -32_768).quantile(0.5)
     distance = np.abs(np.arange(-32_768, 32_768) - median)
     mad = Histogram(_fold(counts, distance)).quantile(0.5)
-    reach = ROBUST_Z * MAD_TO_DEVIATION * max(1, mad)
+    return median, ROBUST_Z * MAD_TO_DEVIATION * max(1, mad)
+
+
+def bent(engine: Engine, bend: NDArray[np.int16], median: int, reach: float) -> Anomalies:
+    """Return the voxels whose bend is further than `reach` from the median."""
     low, high = median - reach, median + reach
     mask = np.empty(bend.shape, np.bool_)
     for rows in slabs(bend.shape):
         mask[rows] = (bend[rows] < low) | (bend[rows] > high)
     index = np.flatnonzero(mask)
     excess = (bend.reshape(-1)[index] - np.float64(median)) * (ROBUST_Z / reach)
-    del bend, codes  # labels take twice their room
     cluster, clusters = clusters_of(engine, mask, index)
     return Anomalies(len(index), clusters, low, high, index, cluster, excess)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,7 +21,7 @@ from gpu_nx47.backend import Meter
 from gpu_nx47.hardware import release_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Shape = tuple[int, int, int]
 Slices = tuple[slice, slice, slice]
-DEVICE_BYTES: Final = 30
-"""Of a device's memory for each voxel of a tile: all features of the default bank at once take 29.8 (tests/shim)."""
+DEVICE_BYTES: Final = 36
+"""Of a device's memory for each voxel of a tile: all features of the default bank at once take 35.8 (tests/shim)."""
 SMALLEST_TILE: Final = 1 << 15
 """Voxels under which no tile is cut for lack of memory alone: its halo would be most of the work."""
 SLAB_VOXELS: Final = 1 << 20
@@ -143,6 +144,20 @@ class Engine:
         """Entered around each stage of a volume, with the names of stage and file."""
         self.tile = tile
         self.threads = threads
+        self._pieces: Sequence[Tile] | None = None
+
+    def on(self, pieces: Sequence[Tile]) -> Engine:
+        """Return an engine that works on these tiles alone, whatever the size of its own."""
+        other = copy(self)
+        other._pieces = pieces
+        return other
+
+    def coarser(self, cell: int) -> Engine:
+        """Return an engine for a grid of cells of `cell` voxels an axis: its tiles hold as many voxels as before."""
+        other = copy(self)
+        z, y, x = (max(1, size // cell) for size in self.tile)
+        other.tile, other._pieces = (z, y, x), None
+        return other
 
     def map(
         self,
@@ -155,7 +170,7 @@ class Engine:
         In place of a tile for which a GPU had no memory come its parts (`rescue.tile`). An exception of a tile is
         raised here; tiles not begun are dropped.
         """
-        pieces = tiles(shape, self._fitting(shape))
+        pieces = tiles(shape, self._fitting(shape)) if self._pieces is None else list(self._pieces)
 
         def counted(tile: Tile) -> list[tuple[Tile, Result]]:
             return rescue.tile(self.backend, tile, work)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import alerts, findings, load, metrics, overlay, slices
+from gpu_nx47 import alerts, findings, load, metrics, outside, overlay, slices
+from gpu_nx47.ahead import Ahead
 from gpu_nx47.alerts import Alert
 from gpu_nx47.errors import InputError
 from gpu_nx47.events import Emit, Event
 from gpu_nx47.quick import quick_mask
 from gpu_nx47.resume import sha256_of
 from gpu_nx47.solve import Solved, Story, solve
+from gpu_nx47.solve_outside import solve_outside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from gpu_nx47.counters import References
     from gpu_nx47.deadline import Deadline
     from gpu_nx47.engine import Engine
+    from gpu_nx47.model import Model
     from gpu_nx47.plan import MemoryPlan
     from gpu_nx47.resume import Left
     from gpu_nx47.settings import Settings
     from gpu_nx47.submission import SubmissionWriter
+    from gpu_nx47.teacher import Teacher
     from gpu_nx47.volume import Source, Volume
 
 OVERLAY_FOLDER: Final = "overlays_v122"
@@ -53,6 +57,8 @@ class FileWork:
         What the discoveries of a volume are compared with; None: nothing, there is one volume.
     budget : Budget
         Plans the memory of each volume, and with it the tile.
+    teacher : Teacher
+        Gives the model, where the run has one.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class FileWork:
         deadline: Deadline,
         references: References | None,
         budget: Budget,
+        teacher: Teacher,
     ) -> None:
         self.output = output
         self.settings = settings
@@ -74,12 +81,14 @@ class FileWork:
         self.deadline = deadline
         self.references = references
         self.budget = budget
+        self.teacher = teacher
         self.done: list[dict[str, Any]] = []
         """NX47_METRICS of each volume done in full."""
         self.shapes: dict[str, Shape] = {}
         """Of each volume that has a mask."""
         self.states: dict[str, str] = {}
         """`full`, `quick`, `empty` (an all-zero mask), or `failed`."""
+        self.ahead = Ahead()
         self._voxel_size: tuple[float, float, float] | None = None
 
     def keep(self, name: str, left: Left) -> None:
@@ -118,19 +127,25 @@ class FileWork:
         }
         self.emit(Event("STEP", data))
 
-    def full(self, item: Source, index: int, total: int) -> None:
-        """Do a file in full; TimeSpentError where the deadline cuts it off (its cheap mask stays)."""
+    def full(self, item: Source, index: int, total: int, following: Source | None = None) -> None:
+        """Do a file in full; TimeSpentError where the deadline cuts it off (its cheap mask stays).
+
+        `following` is read meanwhile, where there is memory for it.
+        """
         started = time.monotonic()
         story = Story(item.id, self.deadline.watched(self.emit), self.engine, record=self.settings.record)
         with self.deadline.binding():
+            model = self.teacher.model(story.emit)
             try:
                 with story.stage("load", "load_start"):
                     volume, planned = self._load(item)
+                    given = self._given(volume)
             except InputError as error:
                 self.refuse(item, error)
                 return
-            self._opened(volume, index, total, planned)
-            solved = self._solve(volume, story)
+            planned = self._read_ahead(following, planned)
+            self._opened(volume, index, total, planned, given)
+            solved = self._solve(volume, story, model, given)
         with story.stage("write", "write_start"):
             mask = metrics.full_mask(volume, solved.final if solved else None)
             digest = self.writer.add(item.id, mask)
@@ -145,10 +160,29 @@ class FileWork:
 
     def _load(self, item: Source) -> tuple[Volume, MemoryPlan]:
         """Plan the memory of a volume, take the plan's tile, and read it."""
-        planned = self.budget.plan(item, others=self.references is not None)
+        ready = self.ahead.take(item)
+        held = 0 if ready is None else ready.grey.nbytes
+        planned = self.budget.plan(item, others=self.references is not None, held=held)
         self.engine.tile = planned.tile
+        if ready is not None:
+            return ready, planned
         limit = self.budget.reading_limit
         return load.load(item, self.settings.load, limit_bytes=limit, threads=self.engine.threads), planned
+
+    def _read_ahead(self, following: Source | None, planned: MemoryPlan) -> MemoryPlan:
+        """Begin to read the next volume, where there is memory and time for it; return the plan with it."""
+        if following is None or self.deadline.over or self.settings.load.untrusted:
+            return planned
+        both = self.budget.with_next(planned, following, others=self.references is not None)
+        if both is None:
+            return planned
+        self.ahead.begin(following, self.settings.load, self.budget.reading_limit)
+        return both
+
+    def _given(self, volume: Volume) -> outside.Read | None:
+        """Return another program's probability of a volume, where the run is to cut that."""
+        folders = self.teacher.folders
+        return outside.read(folders, volume.source.id, _shape(volume.grey)) if folders else None
 
     def refuse(self, item: Source, error: InputError) -> None:
         """Record a file that cannot be used; where its shape is known it still gets an all-zero mask."""
@@ -173,7 +207,7 @@ class FileWork:
         self.writer.add(name, np.zeros(shape, np.bool_))
         self.shapes[name] = shape
 
-    def _opened(self, volume: Volume, index: int, total: int, planned: MemoryPlan) -> None:
+    def _opened(self, volume: Volume, index: int, total: int, planned: MemoryPlan, given: outside.Read | None) -> None:
         data = {
             "file": volume.source.id,
             "path": str(volume.source.path),
@@ -185,8 +219,10 @@ class FileWork:
             "window": None if volume.window is None else vars(volume.window),
             "box": {"start": list(volume.box.start), "stop": list(volume.box.stop)},
             "voxel_size_um": volume.voxel_size_um,
+            "read_ahead_s": self.ahead.seconds,
             "memory_plan": self.budget.record(planned),
         }
+        data |= {} if given is None else {"probability": given.sources}
         self.emit(Event("FILE_START", data))
         if volume.voxel_size_um and self._voxel_size:
             factor = max(max(a / b, b / a) for a, b in zip(volume.voxel_size_um, self._voxel_size, strict=True))
@@ -194,12 +230,15 @@ class FileWork:
                 self.emit(Alert.of("SCALE_MISMATCH", factor, alerts.SCALE_FACTOR, volume.source.id).event())
         self._voxel_size = self._voxel_size or volume.voxel_size_um
 
-    def _solve(self, volume: Volume, story: Story) -> Solved | None:
+    def _solve(self, volume: Volume, story: Story, model: Model | None, given: outside.Read | None) -> Solved | None:
         grey = volume.grey[volume.box.slices]
         story.trace("volume", volume.grey)
         if grey.size == 0 or int(grey.min()) == int(grey.max()):
             return None
-        return solve(grey, self.engine, self.settings, story, self.references)
+        if given is not None:
+            probability = np.ascontiguousarray(given.codes[volume.box.slices])
+            return solve_outside(grey, probability, self.engine, self.settings, story)
+        return solve(grey, self.engine, self.settings, story, self.references, model)
 
     def _report(
         self,

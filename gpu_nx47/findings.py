@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gpu_nx47.direction import Bearing
     from gpu_nx47.engine import Engine
     from gpu_nx47.neuron import Unit
     from gpu_nx47.solve import Solved
@@ -51,7 +52,7 @@ class Clusters:
 
 
 def feature_codes(
-    engine: Engine, grey: NDArray[np.uint8], names: Sequence[str], axis: NDArray | None, index: NDArray[np.int64]
+    engine: Engine, grey: NDArray[np.uint8], names: Sequence[str], bearing: Bearing, index: NDArray[np.int64]
 ) -> dict[str, list[int]]:
     """Return the codes of features at a few voxels, or at many, with the bits they have in the run.
 
@@ -61,17 +62,19 @@ def feature_codes(
     grey : numpy.ndarray of uint8
         The valid box.
     names : sequence of str
-    axis : numpy.ndarray of int32, shape (Z, 2), or None
+    bearing : Bearing
     index : numpy.ndarray of int64
         Flat indices in the box.
     """
     if len(index) > ONE_BY_ONE:
-        return {name: codes.tolist() for name, codes in bank.measure(engine, grey, names, axis, index).samples.items()}
+        return {
+            name: codes.tolist() for name, codes in bank.measure(engine, grey, names, bearing, index).samples.items()
+        }
     margin = bank.halo(names)
     meter = engine.backend
 
     def work(tile: Tile) -> list[int]:
-        here = bank.TileBank(meter, grey, tile, axis, margin)
+        here = bank.TileBank(meter, grey, tile, bearing, margin, names)
         return [int(meter.to_host(here.codes(name))[0, 0, 0]) for name in names]
 
     z, y, x = grey.shape
@@ -93,7 +96,8 @@ def contributions(unit: Unit, codes: Mapping[str, int]) -> dict[str, dict[str, A
             "value": kind.offset + codes[name] * kind.step,
             "unit": kind.unit,
             "deviations": away,
-            "logit": float(unit.weights[k]) * min(CLIP, max(-CLIP, away)),
+            # In a net no feature adds a part of its own.
+            "logit": None if unit.hidden else float(unit.weights[k]) * min(CLIP, max(-CLIP, away)),
         }
     return told
 
@@ -140,7 +144,7 @@ def explained_points(
     unit = solved.trained.unit
     places = [[point[axis] - start for point in points] for axis, start in zip("zyx", origin, strict=True)]
     index = np.ravel_multi_index(tuple(np.array(p) for p in places), grey.shape).astype(np.int64)
-    codes = feature_codes(engine, grey, unit.features, solved.scene.eighths(grey.shape[0]), index)
+    codes = feature_codes(engine, grey, unit.features, solved.scene.bearing, index)
     return [
         {**point, "bias": float(unit.bias), "features": contributions(unit, {n: c[k] for n, c in codes.items()})}
         for k, point in enumerate(points)
@@ -179,10 +183,9 @@ def explained_clusters(
             "peak": dict(zip("zyx", at, strict=True)),
             "strength": float(found.strength[peak]),
         })  # fmt: skip
-    if told:
-        names = solved.trained.unit.features
-        axis = solved.scene.eighths(grey.shape[0])
-        codes = feature_codes(engine, grey, names, axis, np.array(peaks, np.int64))
+    names = solved.trained.unit.features
+    if told and names:
+        codes = feature_codes(engine, grey, names, solved.scene.bearing, np.array(peaks, np.int64))
         for k, one in enumerate(told):
             one["unusual"] = rarity(solved.histograms, {name: codes[name][k] for name in names})
     return told

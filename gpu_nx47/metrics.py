@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import alerts, chance, counters, findings, rescue, segmentation, slices, survey, tables, v122
+from gpu_nx47 import alerts, chance, counters, findings, neuron, rescue, segmentation, slices, survey, tables, v122
 from gpu_nx47.engine import histogram, slabs
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ SUMMED: Final = (
     "calc_ops_executed", "bytes_read",
 )  # fmt: skip
 """Keys that GLOBAL_STATS adds up; where a volume has none (null), the sum is over the others."""
+
+OF_THE_NEURON: Final = frozenset({"NO_LEARNING", "RECTO_UNKNOWN"})
+"""Alerts that mean nothing where the probability is another program's."""
 
 
 def volume_counters(
@@ -70,9 +73,9 @@ def volume_counters(
         "materials_by_class": counters.materials_by_class(grey_counts, volume.grey.size - box),
         "largest_component": int(moments[:, 0].max()) if len(moments) else 0,
         "patterns_detected": counters.patterns(moments),
-        "golden_before_cleaning": uncleaned_golden,
-        "golden_nonce_detected": golden,
-        "golden_nonce_limit": solved.null.golden_limit / tables.PROBABILITY_ONE,
+        "golden_before_cleaning": uncleaned_golden if solved.null.tallies else None,
+        "golden_nonce_detected": golden if solved.null.tallies else None,
+        "golden_nonce_limit": solved.null.golden_limit / tables.PROBABILITY_ONE if solved.null.tallies else None,
         "golden_nonce_points_topk": findings.explained_points(engine, grey, solved, points, volume.box.start),
         "unknown_discoveries": unknown,
         "unknown_discoveries_reason": reason,
@@ -83,10 +86,16 @@ def volume_counters(
     told = [findings.explained_clusters(engine, grey, solved, one, volume.box.start) for one in odd]
     return {
         **counted,
-        "expected_by_chance": chance.expected(final.shape, counted, solved.null.tallies, solved.null.cubes),
+        "expected_by_chance": _by_chance(solved, counted),
         "findings": [one for kind in told for one in kind],
         "slices": slices.table(volume, solved),
     }
+
+
+def _by_chance(solved: Solved, counted: dict[str, Any]) -> dict[str, Any]:
+    if not solved.null.tallies:  # no neuron, so no surrogates
+        return {}
+    return chance.expected(solved.final.shape, counted, solved.null.tallies, solved.null.cubes)
 
 
 def _before_cleaning(solved: Solved) -> tuple[int, int]:
@@ -185,17 +194,20 @@ def training_block(solved: Solved) -> dict[str, Any]:
     chosen, trainings = solved.trained.chosen, solved.trained.trainings
     times = ("start", "mid", "end")
     axis = solved.scene.axis
+    own = solved.trained.mode == neuron.AUTONOMOUS  # else no voxel of this volume was learned from
+    info = {
+        **solved.trained.info(),
+        "label_keep_ratio": solved.scene.keep_ratio if own else None,
+        "pseudo_labels": solved.scene.counted if own else None,
+        "bias_after_prior": float(solved.trained.unit.bias),
+    }
     return {
         "selected_features": list(solved.selected.names),
         "feature_scores": solved.selected.scores,
         "features_dropped": solved.selected.dropped,
-        "train_mode": "autonomous",
-        "train_info": {
-            **solved.trained.info(),
-            "label_keep_ratio": solved.scene.keep_ratio,
-            "pseudo_labels": solved.scene.counted,
-            "bias_after_prior": float(solved.trained.unit.bias),
-        },
+        "train_mode": solved.trained.mode,
+        "model": solved.trained.model,
+        "train_info": None if solved.trained.mode == neuron.OUTSIDE else info,
         **{f"active_neurons_{t}": getattr(chosen, f"active_neurons_{t}") for t in times},
         **{f"active_neurons_{t}_total": getattr(chosen, f"active_neurons_{t}") for t in times},
         **{f"active_neurons_{t}_total_all": sum(getattr(g, f"active_neurons_{t}") for g in trainings) for t in times},
@@ -248,6 +260,7 @@ def throughput(story: Story, volume: Volume, elapsed_s: float) -> dict[str, Any]
 def volume_alerts(file: str, solved: Solved, counted: dict[str, Any]) -> list[Alert]:
     """Return the alerts of a solved volume."""
     share, expected = counters.border_share(solved.final, alerts.FRAME_DEPTH)
+    neural = solved.trained.mode != neuron.OUTSIDE
     facts = alerts.Facts(
         anchored=counted["pixels_anchor_detected"],
         calibrated=counted["pixels_active_calibrated"],
@@ -265,9 +278,9 @@ def volume_alerts(file: str, solved: Solved, counted: dict[str, Any]) -> list[Al
         target_share=solved.calibration.target,
         unknown=counted["unknown_discoveries"],
     )
-    found = alerts.judge(file, facts)
+    found = [alert for alert in alerts.judge(file, facts) if neural or alert.code not in OF_THE_NEURON]
     stands_out = chance.evidence(counted["expected_by_chance"])
-    if stands_out is not None and stands_out < alerts.NO_SURFACE:
+    if stands_out is not None and stands_out <= alerts.NO_SURFACE:
         found.append(alerts.Alert.of("NO_SURFACE", stands_out, alerts.NO_SURFACE, file))
     return found
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from gpu_nx47 import tables
+from gpu_nx47.descent import X_STEPS, Descent, Sample, Training, entropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from gpu_nx47.settings import NeuronSettings
     from gpu_nx47.stats import Histogram
 
-X_STEPS: Final = 4096
-"""Codes of one standard deviation in a training sample; clipped at 8 deviations, as the kernel does."""
-RESIDUAL_ONE: Final = 32767
-ACTIVE: Final = 1e-8
-"""A weight above this is an active neuron."""
-SPARSITY_PRICE: Final = 0.02
+AUTONOMOUS: Final = "autonomous"
+"""Trained on pseudo-labels of the volume itself."""
+SUPERVISED: Final = "supervised"
+"""Trained on the labels of other volumes."""
+OUTSIDE: Final = "outside"
+"""Not trained: the probability is another program's."""
+NET_VOXELS: Final = 1 << 18
+"""Voxels that a net works on at once: two bytes for each hidden neuron and voxel."""
 OCTANT_STREAM: Final = 2
 MIN_CLASS: Final = 32
 """Voxels of each class a validation set needs to mean anything."""
@@ -57,43 +59,50 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Hidden neurons side by side: ramps, min(max(a, 0), 8), of weighted sums of the layer before."""
+
+    weights: NDArray[np.float32]
+    """(neurons, inputs)."""
+    bias: NDArray[np.float32]
+    """(neurons,)."""
+
+
+@dataclass(frozen=True)
 class Unit:
-    """A trained neuron: all that probability needs."""
+    """A trained neuron, perhaps behind hidden ones: all that probability needs."""
 
     features: tuple[str, ...]
     scaling: Scaling
     weights: NDArray[np.float32]
+    """Of the features, or of the last hidden layer."""
     bias: np.float32
+    hidden: tuple[Layer, ...] = ()
 
     def probability(self, backend: Meter, codes: tuple[Any, ...]) -> Any:
         """Return the probability codes of a tile from its feature codes, on the device."""
+        if not self.hidden:
+            return self._neurons(backend, codes)
+        thick = max(1, NET_VOXELS // (codes[0].shape[1] * codes[0].shape[2]))
+        parts = []
+        for z in range(0, codes[0].shape[0], thick):  # all hidden outputs of a whole tile would be too much
+            part = tuple(one[z : z + thick] for one in codes)
+            with backend.asking(int(part[0].size)):
+                parts.append(backend.to_host(self._neurons(backend, part)))
+        return backend.to_device(np.concatenate(parts))
+
+    def _neurons(self, backend: Meter, codes: tuple[Any, ...]) -> Any:
+        """Return the probability codes; each hidden neuron is the kernel with a ramp in place of the sigmoid."""
+        mean, scale = self.scaling.mean, self.scaling.scale
+        for layer in self.hidden:
+            given = {"mean": mean, "scale": scale, "sigmoid": tables.ramp_table()}
+            rows = zip(layer.weights, layer.bias, strict=True)
+            codes = tuple(backend.neuron(codes, weights=row, bias=bias, **given) for row, bias in rows)
+            mean = np.zeros(len(codes), np.float32)
+            scale = np.full(len(codes), 1 / X_STEPS, np.float32)
         return backend.neuron(
-            codes,
-            mean=self.scaling.mean,
-            scale=self.scaling.scale,
-            weights=self.weights,
-            bias=self.bias,
-            sigmoid=tables.sigmoid_table(),
+            codes, mean=mean, scale=scale, weights=self.weights, bias=self.bias, sigmoid=tables.sigmoid_table()
         )
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of the grid."""
-
-    l1: float
-    l2: float
-    val_ce: float
-    """Cross-entropy on the held-out voxels, nats."""
-    sparsity: float
-    """Share of zero weights."""
-    objective: float
-    non_zero_weights: int
-    active_neurons_start: int
-    active_neurons_mid: int
-    active_neurons_end: int
-    weights: tuple[float, ...]
-    bias: float
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,9 @@ class Trained:
     validation_prior_ce: float
     """Cross-entropy of always saying the validation set's own share: what learning must beat."""
     validation: str
+    mode: str = AUTONOMOUS
+    model: str | None = None
+    """Digest of the model that the unit was taken from."""
 
     def info(self) -> dict[str, Any]:
         """Return the block `train_info` of NX47_METRICS."""
@@ -119,27 +131,6 @@ class Trained:
             "validation_prior_ce": self.validation_prior_ce,
             "validation": self.validation,
         }
-
-
-@dataclass(frozen=True)
-class _Sample:
-    x: NDArray[np.int16]
-    y: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, x: NDArray[np.int16], y: NDArray[np.uint8]) -> _Sample:
-        """Return the sample; an empty one stands as one background voxel at the mean, from which nothing is learned."""
-        if len(y) == 0:
-            x, y = np.zeros((len(x), 1), np.int16), np.zeros(1, np.uint8)
-        return cls(np.ascontiguousarray(x), np.ascontiguousarray(y))
-
-    def on(self, backend: Meter) -> _Sample:
-        """Return the sample where the kernels want it: it goes there once, for all steps of all trainings."""
-        return _Sample(backend.to_device(self.x), backend.to_device(self.y))
-
-    @property
-    def share(self) -> float:
-        return int(self.y.sum()) / len(self.y)
 
 
 def hold_out(
@@ -223,91 +214,64 @@ def train(
     scaling = Scaling.of([histograms[name] for name in features])
     x = scaling.codes([samples[name] for name in features])
     training, validation, how = split
-    fit, held = (_Sample.of(x[:, part], labels[part]) for part in (training, validation))
-    fit_there, held_there = fit.on(backend), held.on(backend)
+    learned, held = (Sample.of(x[:, part], labels[part]) for part in (training, validation))
+    return fit(backend, features, scaling, learned, held, how, settings, prior, progress)
+
+
+def fit(
+    backend: Meter,
+    features: tuple[str, ...],
+    scaling: Scaling,
+    learned: Sample,
+    held: Sample,
+    how: str,
+    settings: NeuronSettings,
+    prior: float,
+    progress: Callable[[int, int], Any] | None = None,
+    threads: int = 1,
+) -> Trained:
+    """Train the grid on standardised samples and return the unit with the lowest objective.
+
+    Parameters
+    ----------
+    backend : Meter
+    features : tuple of str
+    scaling : Scaling
+        By which both samples were standardised.
+    learned, held : Sample
+        To learn from, and to choose by.
+    how : str
+        How the samples were parted, a sentence for the record.
+    settings : NeuronSettings
+    prior : float
+        Share of label 1 before the samples were balanced: the bias is corrected to it.
+    progress : callable, optional
+        Called with (trainings done, trainings).
+    threads : int
+        Parts of a sample summed at once. Changes no bit.
+    """
     done: list[Training] = []
     total = len(settings.l1) * len(settings.l2)
-    for l2 in settings.l2:
-        weights, bias = [0.0] * len(features), 0.0
-        for l1 in sorted(settings.l1, reverse=True):  # from the strongest: each start is the path so far
-            result = _descend(backend, fit_there, held_there, weights, bias, l1, l2, settings)
-            weights, bias = list(result.weights), result.bias
-            done.append(result)
-            if progress:
-                progress(len(done), total)
+    with Descent(backend, learned, held, settings, threads) as descent:
+        for l2 in settings.l2:
+            weights, bias = [0.0] * len(features), 0.0
+            for l1 in sorted(settings.l1, reverse=True):  # from the strongest: each start is the path so far
+                result = descent.run(weights, bias, l1, l2)
+                weights, bias = list(result.weights), result.bias
+                done.append(result)
+                if progress:
+                    progress(len(done), total)
     chosen = min(done, key=lambda t: t.objective)
-    shift = _log_odds(prior) - _log_odds(fit.share)
-    unit = Unit(features, scaling, np.array(chosen.weights, np.float32), np.float32(chosen.bias + shift))
-    return Trained(unit, chosen, tuple(done), len(fit.y), len(held.y), _entropy(held.share), how)
+    shifted = np.float32(chosen.bias + prior_shift(prior, learned.share))
+    unit = Unit(features, scaling, np.array(chosen.weights, np.float32), shifted)
+    return Trained(unit, chosen, tuple(done), learned.voxels, held.voxels, entropy(held.share), how)
 
 
-def _descend(
-    backend: Meter,
-    fit: _Sample,
-    held: _Sample,
-    weights: list[float],
-    bias: float,
-    l1: float,
-    l2: float,
-    settings: NeuronSettings,
-) -> Training:
-    """Run accelerated proximal steps (FISTA) from a start, and judge the end on held-out voxels.
-
-    Notes
-    -----
-    All scalars are Python floats; the only sums over voxels are the kernel's exact integers.
-    References: Beck and Teboulle 2009 (the momentum (t_k - 1) / t_{k+1}).
-    """
-    start = _active(weights)
-    middle = start
-    look, look_bias, momentum = list(weights), bias, 1.0
-    n = len(fit.y)
-    for step in range(settings.steps):
-        gradient, _ = _sums(backend, fit, look, look_bias)
-        slope = [int(g) / (RESIDUAL_ONE * X_STEPS * n) + l2 * w for g, w in zip(gradient[:-1], look, strict=True)]
-        moved = [w - settings.rate * s for w, s in zip(look, slope, strict=True)]
-        new = [_shrink(w, settings.rate * l1) for w in moved]
-        new_bias = look_bias - settings.rate * (int(gradient[-1]) / (RESIDUAL_ONE * n))
-        following = (1.0 + math.sqrt(1.0 + 4.0 * momentum * momentum)) / 2.0
-        pull = (momentum - 1.0) / following
-        look = [a + pull * (a - b) for a, b in zip(new, weights, strict=True)]
-        look_bias = new_bias + pull * (new_bias - bias)
-        weights, bias, momentum = new, new_bias, following
-        if step + 1 == settings.steps // 2:
-            middle = _active(weights)
-    _, loss = _sums(backend, held, weights, bias)
-    end = _active(weights)
-    ce = loss / (tables.LOSS_STEPS * len(held.y))
-    zero_share = 1 - end / len(weights)
-    objective = ce + SPARSITY_PRICE * (1 - zero_share)
-    return Training(l1, l2, ce, zero_share, objective, end, start, middle, end, tuple(weights), bias)
-
-
-def _sums(backend: Meter, sample: _Sample, weights: list[float], bias: float) -> tuple[NDArray[np.int64], int]:
-    return backend.neuron_sums(
-        sample.x,
-        sample.y,
-        weights=np.array(weights, np.float32),
-        bias=np.float32(bias),
-        sigmoid=tables.sigmoid_table(),
-        softplus=tables.softplus_table(),
-    )
-
-
-def _shrink(weight: float, threshold: float) -> float:
-    return max(0.0, weight - threshold) if weight > 0 else min(0.0, weight + threshold)
-
-
-def _active(weights: Sequence[float]) -> int:
-    return sum(abs(w) > ACTIVE for w in weights)
+def prior_shift(prior: float, share: float) -> float:
+    """Return what a bias gains where a sample of a share of label 1 stands for a whole of another, the prior."""
+    return _log_odds(prior) - _log_odds(share)
 
 
 def _log_odds(share: float) -> float:
     share = min(max(share, 1e-6), 1 - 1e-6)
     return tables.log_scalar(share) - tables.log_scalar(1 - share)
-
-
-def _entropy(share: float) -> float:
-    if share in (0.0, 1.0):
-        return 0.0
-    return -(share * tables.log_scalar(share) + (1 - share) * tables.log_scalar(1 - share))

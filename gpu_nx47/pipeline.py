@@ -33,6 +33,7 @@ from gpu_nx47.events import SCHEMA, Event
 from gpu_nx47.evidence import Evidence
 from gpu_nx47.filework import OVERLAY_FOLDER, SAVE_FOLDER, FileWork
 from gpu_nx47.resume import Unfinished
+from gpu_nx47.teacher import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,11 +113,13 @@ def run(
     began = time.monotonic()
     deadline = Deadline(settings.time_budget, began if started is None else started)
     found = source.discover(root)
+    teacher = Teacher(settings, found.root)
     with interrupt.Interruptions() as signals, lock.run_lock(output):
         before = None if fresh else Unfinished.find(output, SUBMISSION_NAME)
         if before is not None:
-            before.require_same(settings, __version__, found.sources)
-        return _begin(found, output, settings, console, signals, before, deadline, began)
+            before.require_same(settings, __version__, found.sources, teacher.digest)
+            teacher.taught(before.model)
+        return _begin(found, output, settings, console, signals, before, deadline, began, teacher)
 
 
 def _begin(
@@ -128,6 +131,7 @@ def _begin(
     before: Unfinished | None,
     deadline: Deadline,
     began: float,
+    teacher: Teacher,
 ) -> RunResult:
     """Open what a run needs, do it, and close everything again."""
     chosen, reason = backend.select(settings.backend)
@@ -142,7 +146,8 @@ def _begin(
         output, console, heartbeat, evidence, earlier=earlier, identity=settings.identity_key
     )
     heartbeat.start(observers.emit)
-    work = _Run(found, output, settings, observers, signals, heartbeat, evidence, engine, budget)
+    teacher.engine = engine
+    work = _Run(found, output, settings, observers, signals, heartbeat, evidence, engine, budget, teacher)
     try:
         return _interruptible(work, signals, lambda: work.all(reason, began, deadline, before))
     finally:
@@ -192,6 +197,7 @@ class _Run:
         evidence: Evidence,
         engine: Engine,
         budget: Budget,
+        teacher: Teacher,
     ) -> None:
         self.found = found
         self.output = output
@@ -203,6 +209,7 @@ class _Run:
         self.evidence = evidence
         self.engine = engine
         self.budget = budget
+        self.teacher = teacher
         self.ended = False
         self.left_gpu = False
         engine.backend.tell = self._fell_back
@@ -214,9 +221,11 @@ class _Run:
             self._recovered(before, kept)
         self._boot(reason)
         self.evidence.start(self.emit)
-        references = References() if len(self.found.sources) > 1 else None
+        several = len(self.found.sources) > 1 and not self.teacher.folders  # without features nothing is compared
+        references = References() if several else None
         writer = submission.SubmissionWriter(self.output / SUBMISSION_NAME, fresh=before is None)
-        work = FileWork(self.output, self.settings, self.engine, self.emit, writer, deadline, references, self.budget)
+        shared = (self.engine, self.emit, writer, deadline, references, self.budget, self.teacher)
+        work = FileWork(self.output, self.settings, *shared)
         for name, left in kept.items():
             work.keep(name, left)
         schedule.do(self.found.sources, work, deadline)
@@ -265,6 +274,7 @@ class _Run:
                     "backend_reason": reason,
                     "threads": self.engine.threads,
                     "lzw_decoder": decoder(),
+                    **self.teacher.told,
                     **self.keys,
                 },
             )
@@ -283,7 +293,7 @@ class _Run:
                 },
             )
         )
-        if self.found.train:
+        if self.found.train and self.teacher.idle:
             self.emit(Alert.of("LABELS_UNUSED", len(self.found.train), 0).event())
         outlook = self.budget.outlook(self.found.sources)
         self.emit(Event("STEP", {"name": "memory_planned", "file": None, **outlook}))

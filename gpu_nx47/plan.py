@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import bank, counters, load, null, survey, tables
+from gpu_nx47 import bank, counters, direction, load, null, survey
 from gpu_nx47._tiff.decoding import PAGE_COPIES
 from gpu_nx47._tiff.untrusted import SPARE_BYTES
 from gpu_nx47.journal.trace import FORENSIC
@@ -154,6 +154,13 @@ class MemoryPlan:
         """The most that the process is planned to hold."""
         return self.peak.bytes
 
+    def beside(self, job: Job) -> MemoryPlan:
+        """Return the plan with another volume read from the end of this one's loading on, a page at a time."""
+        size = sum(item.bytes for item in _items(_load(replace(job, threads=1))))
+        line = Item("the next volume, read ahead", size)
+        stages = (s if s.name == "load" else replace(s, items=(*s.items, line)) for s in self.stages)
+        return replace(self, stages=tuple(stages))
+
     def __str__(self) -> str:
         return f"{self.bytes // MB} MB in the stage {self.peak.name} = {' + '.join(map(str, self.peak.items))}"
 
@@ -185,15 +192,18 @@ def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
     tile = _clipped(tile, job.shape)
     work = _Tiles(job, tile)
     pool = 0 if tight else work.at_once * min(POOL, work.probability)
-    grey = ("grey values", job.voxels)
-    found = [grey, ("probability", 2 * job.voxels)]
+    # A direction of 2 bytes and a planarity of 1 for each cell of 2 x 2 x 2 voxels.
+    cells = math.prod(-(-n // direction.CELL) for n in job.shape)
+    seen = [("grey values", job.voxels), ("directions of the sheets", 3 * cells)]
+    found = [*seen, ("probability", 2 * job.voxels)]
     if job.cells:
         found.append(("joint cells", 2 * job.voxels))
-    codes = ("feature codes", 2 * job.kept * job.voxels if job.codes else 0)
+    # And, at forensic, what the neuron said before the vote.
+    codes = ("feature codes", 2 * (job.kept + 1) * job.voxels if job.codes else 0)
     accounts = {
         "load": _load(job),
-        "survey": [grey, ("drawn voxels", DRAW_HELD * job.draws), work.survey],
-        "features": [grey, ("histograms and sample", work.histograms), work.features],
+        "survey": [*seen, ("drawn voxels", DRAW_HELD * job.draws), work.survey],
+        "features": [*seen, ("histograms and sample", work.histograms), work.features],
         "probability": [*found, codes, work.line("the neuron", work.probability)],
         "segment": [*found, codes, *_segment(job)],
         "null": [*found, codes, ("masks", 3 * job.voxels), ("surrogates", work.surrogates)],
@@ -268,16 +278,18 @@ class _Tiles:
         self.at_once = min(job.threads, pieces)
         margin = bank.halo(job.features)
         scales = {scale for name in job.features for scale in bank.scales(name)}
-        radii = (tables.gaussian_radius(scale) + 1 for scale in scales)
         core = self.crop(0)
         # The grey values, G at each scale in uint16, and what one feature needs beside: of the law float64 and int64.
-        shared = self.crop(margin) + sum(2 * self.crop(min(margin, radius)) for radius in radii)
+        shared = self.crop(margin) + 2 * len(scales) * self.crop(1)
         beside = (40 if job.law else 5) * self.crop(margin)
+        # What one pass over a Gaussian gave beside the feature that it was made for.
+        waiting = sum(2 * core * (len(results) - 1) for results in bank.shared(job.features).values())
         codes = 2 * (job.kept - 1) * core
         result = 2 * core * (1 + job.cells + job.kept * job.codes)
-        self._features = shared + beside
+        self._features = shared + beside + waiting
         self.probability = shared + beside + codes + 2 * result
-        self._survey = (16 if job.law else 5) * self.crop(survey.HALO) + 40 * job.draws
+        # Grey values, G(1), and in each of its 8 voxels' cell the six sums of the tensor, int64, twice.
+        self._survey = max((40 if job.law else 17) * self.crop(2 * direction.HALO), shared + beside) + 40 * job.draws
 
     def crop(self, margin: int) -> int:
         """Voxels of a tile with a margin."""
@@ -309,13 +321,8 @@ class _Tiles:
 
     @property
     def surrogates(self) -> int:
-        """Of the null: grey values and probabilities of two, their masks, and the ranks of each in int64."""
-        return 60 * math.prod(min(null.EDGE, n) for n in self.job.shape)
-
-    @property
-    def normals(self) -> tuple[str, int]:
-        """The tiles of `--save normals`: G in int32 twice, a slice in float64, and int16 results."""
-        return self.line("the normals", 24 * self.crop(survey.HALO))
+        """Of the null: grey values and probabilities of two families, masks and bends of one, and ranks in int64."""
+        return 60 * null.CUBES * math.prod(min(null.EDGE, n) for n in self.job.shape)
 
 
 def _runs(job: Job) -> int:
@@ -334,7 +341,7 @@ def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
     if job.save:
         lines.append(("an array to save", 2 * job.voxels))
     if "normals" in job.save:
-        lines += [("normals", 6 * job.voxels), work.normals]
+        lines.append(("a part of the normals", 3 * job.voxels))
     return lines
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gpu_nx47 import configure, journal
@@ -18,7 +19,6 @@ from gpu_nx47.submission import waiting_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from gpu_nx47.journal import Earlier, Stamped
     from gpu_nx47.settings import Settings
@@ -35,6 +35,8 @@ class Left:
     input_sha256: str | None = None
     shape: tuple[int, int, int] | None = None
     voxel_size_um: tuple[float, float, float] | None = None
+    probability: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each file of another program's probability, by its path."""
     state: str = "begun"
     """`begun`, `quick` (a cheap mask is there), `full`."""
     mask_sha256: str | None = None
@@ -53,6 +55,8 @@ class Unfinished:
         self.elapsed_s = 0.0
         """Seconds that its sessions lasted, as far as the record knows."""
         self.files: dict[str, Left] = {}
+        self.model: dict[str, Any] | None = None
+        """The model that the run had, or had trained: digest and document."""
         self._masks = waiting_folder(output / submission)
         self._config: dict[str, Any] = {}
         self._version = ""
@@ -88,9 +92,13 @@ class Unfinished:
                     self._began_ns = stamped.mono_ns
                 self._config = data.get("config", self._config)
                 self._version = data.get("version", self._version)
+                self.model = data.get("model", self.model)
+            case "SUPERVISED_TRAIN" if data.get("step") == "model":
+                self.model = {"digest": data["digest"], "document": data["document"]}
             case "DATASET_DISCOVERY":
                 self._volumes = data.get("volumes", [])
             case "FILE_START":
+                file.probability = {one["path"]: one["sha256"] for one in data.get("probability", ())}
                 file.input_sha256 = data["sha256"]
                 file.shape = _three(data["shape"])
                 file.voxel_size_um = data["voxel_size_um"] and _three(data["voxel_size_um"])
@@ -103,8 +111,10 @@ class Unfinished:
                 file.state, file.mask_sha256, file.outputs = "full", data["mask_sha256"], data["outputs"]
         self._last_ns = stamped.mono_ns
 
-    def require_same(self, settings: Settings, version: str, sources: Sequence[Source]) -> None:
-        """Refuse to go on with other settings, inputs, or another version.
+    def require_same(
+        self, settings: Settings, version: str, sources: Sequence[Source], model: str | None = None
+    ) -> None:
+        """Refuse to go on with other settings or inputs, another model (its digest) or another version.
 
         Raises
         ------
@@ -114,6 +124,9 @@ class Unfinished:
         differs = _differences(self._config, configure.to_json(settings))
         if version != self._version:
             differs.append(f"the version was {self._version}, is {version}")
+        before = None if self.model is None or settings.train else self.model["digest"]
+        if before != model:
+            differs.append(f"the model was {_short(before)}, is {_short(model)}")
         names = [source.id for source in sources]
         if names != self._volumes:
             gone, new = sorted(set(self._volumes) - set(names)), sorted(set(names) - set(self._volumes))
@@ -139,6 +152,7 @@ class Unfinished:
             except InputError as error:
                 changed.append(str(error))
                 continue
+            changed += [f"{path} has changed" for path, sha in left.probability.items() if sha256_of(Path(path)) != sha]
             if now != left.input_sha256:
                 changed.append(f"{source.path} has changed (sha256 was {left.input_sha256[:16]}, is {now[:16]})")
         return changed
@@ -181,6 +195,10 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     old, new = configure.flatten(before), configure.flatten(now)
     keys = sorted((old.keys() | new.keys()) - CHANGE_NO_MASK)
     return [f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:16]
 
 
 def _three(values: list[Any]) -> tuple[Any, Any, Any]:

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpu_nx47 import arrays, bank, survey, tables
+from gpu_nx47 import arrays, bank, direction, tables
 from gpu_nx47.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from gpu_nx47.engine import Engine, Tile
+    from gpu_nx47.direction import Field
+    from gpu_nx47.engine import Engine
     from gpu_nx47.solve import Solved
     from gpu_nx47.volume import Volume
 
@@ -56,7 +57,9 @@ def save_outputs(folder: Path, volume: Volume, solved: Solved, engine: Engine, w
     if "probability" in wanted:
         write("probability", solved.probability, 1 / tables.PROBABILITY_ONE, 0.0, "1")
     if "normals" in wanted:
-        for axis, codes in zip("zyx", normals(volume, engine), strict=True):
+        grey = volume.grey[volume.box.slices]
+        field = solved.scene.bearing.field or direction.measure(engine, grey)
+        for axis, codes in zip("zyx", normals(field, grey.shape), strict=True):
             write(f"normal_{axis}", codes, 1 / NORMAL_STEPS, 0.0, "1")
     if "features" in wanted:
         for name, codes in solved.saved.items():
@@ -65,36 +68,13 @@ def save_outputs(folder: Path, volume: Volume, solved: Solved, engine: Engine, w
     return written
 
 
-def normals(volume: Volume, engine: Engine) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.int16]]:
-    """Return the unit gradient of G(2), towards the bright side: z, y, x of the box, step 1/32767; 0 where flat."""
-    grey = volume.grey[volume.box.slices]
-    found = tuple(np.zeros(grey.shape, np.int16) for _ in range(3))
-    margin = bank.feature(f"grad_mag@{survey.NORMAL_SIGMA:g}").halo
+def normals(field: Field, shape: tuple[int, int, int]) -> Iterator[NDArray[np.int16]]:
+    """Yield z, y and x of the sheets' unit normals in a box, step 1/32767; 0 where there is no direction.
 
-    def work(tile: Tile) -> NDArray[np.int16]:
-        smooth = bank.TileBank(engine.backend, grey, tile, None, margin).smooth(survey.NORMAL_SIGMA, 1)
-        # A face of the box has no neighbour beyond it: the symmetric border repeats the voxel itself.
-        padded = np.pad(engine.backend.to_host(smooth).astype(np.int32), 1, mode="edge")
-        z, y, x = tile.within(0, 1)
-        depth, height, width = (part.stop - part.start for part in (z, y, x))
-        codes = np.empty((3, depth, height, width), np.int16)
-        for k in range(depth):  # slice by slice: float64 vectors of the whole tile would take 24 bytes a voxel
-            rows, columns = slice(y.start + 1, y.stop + 1), slice(x.start + 1, x.stop + 1)
-            near = padded[z.start + k : z.start + k + 3]
-            vectors = survey.unit_vectors(
-                np.stack(
-                    [
-                        (near[2] - near[0])[rows, columns].reshape(-1),
-                        (near[1, y.start + 2 : y.stop + 2] - near[1, y.start : y.stop])[:, columns].reshape(-1),
-                        (near[1, :, x.start + 2 : x.stop + 2] - near[1, :, x.start : x.stop])[rows].reshape(-1),
-                    ],
-                    axis=1,
-                )
-            )
-            codes[:, k] = np.rint(vectors * NORMAL_STEPS).astype(np.int16).T.reshape(3, height, width)
-        return codes
-
-    for tile, codes in engine.map(grey.shape, work):
-        for axis in range(3):
-            found[axis][tile.core] = codes[axis]
-    return found[0], found[1], found[2]
+    Every voxel has its cell's; outward from the scroll's axis where that is known.
+    """
+    codes = np.rint(tables.direction_vectors() * NORMAL_STEPS).astype(np.int16)
+    z, y, x = (np.arange(n) // direction.CELL for n in shape)
+    for axis in range(3):
+        part = codes[:, axis][field.direction]
+        yield part[np.ix_(z, y, x)]

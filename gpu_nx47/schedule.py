@@ -30,14 +30,16 @@ def do(sources: Sequence[Source], work: FileWork, deadline: Deadline) -> None:
     """Bring every file as far as time allows; each has a state in `work.states` then."""
     if deadline.budget_s is not None:
         _quick_masks(sources, work, deadline)
+    left = [(k, item) for k, item in enumerate(sources, 1) if work.states.get(item.id) not in ("full", "failed")]
     try:
-        for index, item in enumerate(sources, 1):
+        for place, (index, item) in enumerate(left, 1):
             if deadline.over:
                 break
-            if work.states.get(item.id) not in ("full", "failed"):
-                work.full(item, index, len(sources))
+            following = left[place][1] if place < len(left) else None
+            work.full(item, index, len(sources), following)
     except TimeSpentError:
         pass
+    work.ahead.forget()
     for item in sources:
         if item.id not in work.states:
             work.empty(item)

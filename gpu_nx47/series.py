@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_nx47 import backend as backends
-from gpu_nx47 import bank, hardware, settings
+from gpu_nx47 import bank, direction, hardware, settings
+from gpu_nx47.direction import Bearing
 from gpu_nx47.engine import Engine
 from gpu_nx47.errors import SettingsError
 
@@ -49,9 +50,11 @@ def compute(volume: Any, names: Sequence[str] | None, backend: str) -> dict[str,
     grey = np.ascontiguousarray(volume.get() if on_device else volume)
     engine = Engine(meter, settings.Settings().tile, hardware.usable_processors())
     margin = bank.halo(names)
+    along = any(bank.base(n) in settings.ALONG_SHEETS for n in names)
+    bearing = Bearing(None, direction.measure(engine, grey) if along else None)
 
     def work(tile: Tile) -> list[Any]:
-        tile_bank = bank.TileBank(meter, grey, tile, None, margin)
+        tile_bank = bank.TileBank(meter, grey, tile, bearing, margin, names)
         return [meter.to_host(tile_bank.codes(name)) for name in names]
 
     whole: dict[str, Any] = {}

@@ -24,11 +24,16 @@ DEFAULT_BANK: Final = (
     "gaussian",
     "grad_inward@2",
     "laplace@2",
+    "along_mean",
+    "step_outward",
+    "face",
 )
 
+ALONG_SHEETS: Final = ("along_mean", "step_outward", "face")
+"""Features that need the directions of the sheets."""
 SCALED_FEATURES: Final = ("grad_mag", "laplace", "bandpass_response", "grad_inward", "gaussian")
 """Features that exist at other scales, as `name@sigma`."""
-KNOWN_FEATURES: Final = (*FIRST_SIX, "local_var", "coherence_inter_slice", "grad_inward", "gaussian")
+KNOWN_FEATURES: Final = (*FIRST_SIX, "local_var", "coherence_inter_slice", "grad_inward", "gaussian", *ALONG_SHEETS)
 SIGMA_RANGE: Final = (0.5, 8.0)
 """Voxels. Below, a Gaussian is all but its centre; above, its window of 65 voxels outgrows the sheets it looks for."""
 
@@ -88,6 +93,8 @@ class NeuronSettings:
     l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
     steps: int = 120
     rate: float = 0.08
+    hidden: tuple[int, ...] = ()
+    """Neurons of each hidden layer of a net, tried where labels are learned from; empty: the neuron on its own."""
     samples: int = 65_536
     """Voxels drawn from each volume."""
 
@@ -97,9 +104,42 @@ class NeuronSettings:
             for value in values:
                 _number(key, value, 0.0, 1.0)
             _require(len(set(values)) == len(values), key, "each number once", values)
+        sizes = isinstance(self.hidden, tuple) and len(self.hidden) <= 3
+        _require(sizes, "neuron.hidden", "up to three sizes", self.hidden)
+        for size in self.hidden:
+            _integer("neuron.hidden", size, 1, 256)
         _integer("neuron.steps", self.steps, 1, 100_000)
         _number("neuron.rate", self.rate, 0.0, 1.0, above_low=True)
         _integer("neuron.samples", self.samples, 16, 2**27)
+
+
+@dataclass(frozen=True)
+class LearningSettings:
+    """Training on labelled volumes."""
+
+    samples: int = 2_097_152
+    """Voxels that all volumes give together; a volume gives neuron.samples at most."""
+    blocks: int = 8
+    """Blocks drawn in each volume; its voxels come from them."""
+    block: int = 96
+    """Edge of a block, voxels."""
+    held_out: float = 0.2
+    """Share of the volumes, at least, that is held out, whole scrolls where these are known."""
+    alter: bool = True
+    """Half of the volumes are learned from with drawn contrast, blur and pitch."""
+    scan: int = 3
+    """Held-out volumes on which the cleaning's settings are scanned; 0: none, they stay as they are."""
+    shuffles: int = 4
+    """Trainings on shuffled labels that the training on the true ones must beat."""
+
+    def __post_init__(self) -> None:
+        _integer("learning.samples", self.samples, 1024, 2**31)
+        _integer("learning.blocks", self.blocks, 1, 4096)
+        _integer("learning.block", self.block, 16, 1024)
+        _number("learning.held_out", self.held_out, 0.0, 0.9, above_low=True)
+        _require(isinstance(self.alter, bool), "learning.alter", "true or false", self.alter)
+        _integer("learning.scan", self.scan, 0, 1024)
+        _integer("learning.shuffles", self.shuffles, 0, 64)
 
 
 @dataclass(frozen=True)
@@ -112,7 +152,9 @@ class SegmentSettings:
     """Probability a voxel needs to be carried by an anchor; None: measured."""
     ratio: float | None = None
     """Target share of active voxels; None: the mean probability, what the neuron itself expects."""
-    dust: int = 100
+    threshold: float | None = None
+    """Probability from which a voxel is active, whatever share that is; None: by the ratio."""
+    dust: int = 1000
     """Components of fewer voxels are removed."""
     closing: tuple[int, int, int] = (0, 0, 0)
     """Radius of the closing box (z, y, x), voxels; 0 is none."""
@@ -120,9 +162,11 @@ class SegmentSettings:
     """Radius of the opening box (z, y, x), voxels; 0 is none."""
 
     def __post_init__(self) -> None:
-        for key, value in (("strong", self.strong), ("weak", self.weak), ("ratio", self.ratio)):
-            if value is not None:
+        for key in ("strong", "weak", "ratio", "threshold"):
+            if (value := getattr(self, key)) is not None:
                 _number(f"segment.{key}", value, 0.0, 1.0, above_low=True, or_none=True)
+        if self.ratio is not None and self.threshold is not None:
+            _refuse("segment.threshold", "none where segment.ratio is given", self.threshold)
         if self.strong is not None and self.weak is not None and self.weak > self.strong:
             _refuse("segment.weak", f"at most segment.strong ({self.strong:g})", self.weak)
         _integer("segment.dust", self.dust, 0, 2**40)
@@ -178,10 +222,17 @@ class Settings:
     """PEM file of an Ed25519 key that signs the record beside the run's own; empty: none."""
     time_budget: float | None = None
     """Seconds after which the submission is to be there; None: as long as it takes. Texts like 8h30m are understood."""
+    train: bool = False
+    """Train on the labelled volumes of the input first, and run with that model."""
+    model: str = ""
+    """Model file to run with; empty: none. Its digest, not its path, is what a run depends on."""
+    probability: tuple[str, ...] = ()
+    """Folders of another program's probabilities, DIR or DIR=WEIGHT, used in place of the neuron."""
     memory: int | None = None
     """Most bytes to hold; None: what the machine has left. Texts like 4GB are understood. Changes no bit."""
     features: FeatureSettings = field(default_factory=FeatureSettings)
     neuron: NeuronSettings = field(default_factory=NeuronSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     load: LoadSettings = field(default_factory=LoadSettings)
 
@@ -200,6 +251,13 @@ class Settings:
         _require(isinstance(self.ultra_console_log, bool), "ultra_console_log", "true or false", self.ultra_console_log)
         _choice("record", self.record, RECORDS)
         _require(isinstance(self.identity_key, str), "identity_key", "the path of a PEM file", self.identity_key)
+        _require(isinstance(self.train, bool), "train", "true or false", self.train)
+        _require(isinstance(self.model, str), "model", "the path of a model file", self.model)
+        folders = isinstance(self.probability, tuple) and all(isinstance(f, str) and f for f in self.probability)
+        _require(folders, "probability", "folders, DIR or DIR=WEIGHT", self.probability)
+        ways = [key for key in ("train", "model", "probability") if getattr(self, key)]
+        if len(ways) > 1:
+            _refuse(ways[1], f"no {ways[1]} where {ways[0]} is given", getattr(self, ways[1]))
         budget = self.time_budget
         holds = budget is None or (isinstance(budget, float) and 0 < budget <= 1e9)
         _require(holds, "time_budget", "seconds above 0, or a time such as 8h30m", budget)
@@ -212,13 +270,14 @@ class Settings:
 
 CHANGE_NO_MASK: Final = frozenset({
     "backend", "tile", "threads", "memory", "time_budget", "ultra_console_log", "record", "identity_key",
-    "load.untrusted",
+    "load.untrusted", "model",
 })  # fmt: skip
 """Keys in which a run may differ from the unfinished one that it goes on with."""
 
 _SECTIONS: Final = {
     "features": FeatureSettings,
     "neuron": NeuronSettings,
+    "learning": LearningSettings,
     "segment": SegmentSettings,
     "load": LoadSettings,
 }

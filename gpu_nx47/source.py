@@ -73,12 +73,12 @@ def discover(root: Path | str | None, *, kaggle_input: Path = KAGGLE_INPUT) -> D
     if root.is_file():
         if not _is_tiff(root):
             raise UsageError(f"{root} is not a TIFF by its name; expected the suffix .tif or .tiff. {WHAT_TO_GIVE}")
-        return Discovery(root, "file", (_stack(root),), (), 1, (), {root.suffix.lower(): 1})
+        return Discovery(root, "file", (stack(root),), (), 1, (), {root.suffix.lower(): 1})
     if not root.is_dir():
         raise UsageError(f"{root} does not exist; expected a folder or a TIFF. {WHAT_TO_GIVE}")
     train: tuple[tuple[Source, Path], ...] = ()
     if (root / "test_images").is_dir():
-        layout, sources = "competition", [_stack(path) for path in _tiffs(root / "test_images")]
+        layout, sources = "competition", [stack(path) for path in tiffs(root / "test_images")]
         train = _train_pairs(root)
     else:
         layout, sources = _plain_folder(root)
@@ -112,7 +112,7 @@ def differing_shapes(sources: Iterable[Source]) -> Iterator[tuple[str, Shape, Sh
     for source, shape, counted in stacks:
         alike = depths[shape[1:]]
         usual, times = alike.most_common(1)[0]
-        label = _headers(_stack(_label_path(source.path)))
+        label = _headers(stack(_label_path(source.path)))
         if label is not None and label[0] != shape:
             yield source.id, shape, label[0]
         elif not counted and shape[0] < usual and 2 * times > alike.total():
@@ -162,14 +162,14 @@ def _kaggle_root(kaggle_input: Path) -> Path:
 
 def _plain_folder(root: Path) -> tuple[str, list[Source]]:
     """Return the layout and the volumes of a folder that is no competition root."""
-    own = _tiffs(root)
+    own = tiffs(root)
     if _are_slices(root, own):
         return "slices", [_sliced(root, own)]
-    sources = [_stack(path) for path in own]
+    sources = [stack(path) for path in own]
     sliced = [
         _sliced(folder, files)
         for folder in _folders(root)
-        if len(files := _tiffs(folder)) >= 2 and _are_slices(folder, files)
+        if len(files := tiffs(folder)) >= 2 and _are_slices(folder, files)
     ]
     return "folder" if sources or not sliced else "slices", sources + sliced
 
@@ -198,12 +198,13 @@ def _are_slices(folder: Path, files: list[Path]) -> bool:
 
 
 def _train_pairs(root: Path) -> tuple[tuple[Source, Path], ...]:
-    labels = {path.stem: path for path in _tiffs(root / "train_labels")}
-    images = (_stack(path) for path in _tiffs(root / "train_images"))
+    labels = {path.stem: path for path in tiffs(root / "train_labels")}
+    images = (stack(path) for path in tiffs(root / "train_images"))
     return tuple((image, labels[image.id]) for image in images if image.id in labels)
 
 
-def _stack(path: Path) -> Source:
+def stack(path: Path) -> Source:
+    """Return a TIFF stack as a volume to do."""
     return Source(path.stem, path, (path,))
 
 
@@ -228,7 +229,8 @@ def _listed(folder: Path, good: Callable[[os.DirEntry[str]], bool]) -> list[Path
     return [folder / name for name in sorted(names, key=natural_key)]
 
 
-def _tiffs(folder: Path) -> list[Path]:
+def tiffs(folder: Path) -> list[Path]:
+    """Return the TIFFs of a folder in natural order; none where it is not there."""
     return _listed(folder, lambda entry: _is_tiff(PurePath(entry.name)) and entry.is_file())
 
 
@@ -270,5 +272,5 @@ def _survey(root: Path) -> tuple[int, tuple[str, ...], dict[str, int]]:
 
 def _hint(root: Path) -> str:
     """Return where TIFFs do lie, one level down, as a clause."""
-    inside = [folder.name for folder in _folders(root) if _tiffs(folder)]
+    inside = [folder.name for folder in _folders(root) if tiffs(folder)]
     return f" (there are TIFFs in {', '.join(inside[:5])})" if inside else ""

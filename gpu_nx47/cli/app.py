@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gpu_nx47.cli import bench as bench_room
 from gpu_nx47.cli import kaggle as kaggle_room
 from gpu_nx47.cli import log as log_room
 from gpu_nx47.cli import options
 from gpu_nx47.cli import reports as reports_room
 from gpu_nx47.cli import score as score_room
+from gpu_nx47.cli import train as train_room
+from gpu_nx47.cli import tune as tune_room
 from gpu_nx47.cli.exits import ALL_DONE, NO_ZIP, errors_become_exit_codes, leave, say_error
 from gpu_nx47.errors import UsageError
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 KAGGLE_OUTPUT: Final = Path("/kaggle/working")
 DEFAULT_OUTPUT: Final = Path("out")
+WITHOUT_FRESH: Final = "the same command without --fresh goes on from here."
 PHANTOM_FOLDER: Final = "phantom"
 SMALLEST_PHANTOM: Final = 32
 
@@ -70,6 +74,9 @@ def run(
     config: options.Config = None,
     overrides: options.Overrides = None,
     save: options.Save = None,
+    train: options.Train = False,
+    model: options.Model = None,
+    probability: options.Probability = None,
     untrusted: options.Untrusted = False,
     record: options.Record = None,
     identity_key: options.IdentityKey = None,
@@ -84,6 +91,9 @@ def run(
 
         root_variable, output_variable = environment_paths(os.environ)
         wanted = [*(overrides or []), *(["load.untrusted=true"] if untrusted else [])]
+        wanted += ["train=true"] if train else []
+        wanted += [f"probability={json.dumps(probability)}"] if probability else []
+        wanted += [] if model is None else [f"model={json.dumps(str(model))}"]
         wanted += [] if identity_key is None else [f"identity_key={json.dumps(str(identity_key))}"]
         given = {"backend": backend, "tile": tile, "threads": threads, "save": save, "time_budget": time_budget}
         given |= {"record": record, "memory": memory}
@@ -95,7 +105,8 @@ def run(
             for note in notes:
                 print(note, file=sys.stderr)
         folder = output or output_variable or default_output()
-        _run(where, folder, settings, fresh=fresh, quiet=quiet, as_json=as_json)
+        go_on = WITHOUT_FRESH if fresh else None
+        _run(where, folder, settings, fresh=fresh, quiet=quiet, as_json=as_json, go_on=go_on)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -116,7 +127,8 @@ def demo(
         _check_size(size)
         with run_lock(folder):  # let go before the run takes it: it is the run that must not meet another
             _write_phantoms(write_phantom_root, root, size, [seed], [])
-        _run(root, folder, settings, fresh=True, quiet=False, as_json=False)
+        go_on = f"nx47 run {root} --output {folder} goes on from here."
+        _run(root, folder, settings, fresh=True, quiet=False, as_json=False, go_on=go_on)
 
 
 @app.command()
@@ -152,6 +164,9 @@ def doctor(
 app.command()(kaggle_room.kaggle)
 reports_room.register(app)
 app.command(epilog=score_room.EXIT_CODES)(score_room.score)
+app.command(epilog=bench_room.EXIT_CODES)(bench_room.bench)
+app.command(epilog=train_room.EXIT_CODES)(train_room.train)
+app.command(epilog=tune_room.EXIT_CODES)(tune_room.tune)
 
 
 @submission_app.command("check")
@@ -187,10 +202,19 @@ def default_output() -> Path:
     return KAGGLE_OUTPUT if on_kaggle() else DEFAULT_OUTPUT
 
 
-def _run(root: Path | None, output: Path, settings: Settings, *, fresh: bool, quiet: bool, as_json: bool) -> None:
+def _run(
+    root: Path | None,
+    output: Path,
+    settings: Settings,
+    *,
+    fresh: bool,
+    quiet: bool,
+    as_json: bool,
+    go_on: str | None = None,
+) -> None:
     from gpu_nx47 import pipeline
 
-    console = _console(settings, quiet=quiet, as_json=as_json)
+    console = _console(settings, quiet=quiet, as_json=as_json, go_on=go_on)
     try:
         result = pipeline.run(root, output, settings, console, fresh=fresh, started=_process_start())
     finally:
@@ -207,14 +231,15 @@ def _process_start() -> float:
     return time.monotonic() - (time.time() - psutil.Process().create_time())
 
 
-def _console(settings: Settings, *, quiet: bool, as_json: bool) -> Observer:
-    from gpu_nx47.cli.console import Console, ErrorLines, EventLines
+def _console(settings: Settings, *, quiet: bool, as_json: bool, go_on: str | None) -> Observer:
+    from gpu_nx47.cli.console import GO_ON, Console, ErrorLines, EventLines
 
+    go_on = go_on or GO_ON
     if as_json:
-        return EventLines(sys.stdout, sys.stderr)
+        return EventLines(sys.stdout, sys.stderr, go_on=go_on)
     if quiet:
-        return ErrorLines(sys.stderr)
-    return Console(sys.stdout, sys.stderr, every_event=settings.ultra_console_log)
+        return ErrorLines(sys.stderr, go_on=go_on)
+    return Console(sys.stdout, sys.stderr, every_event=settings.ultra_console_log, go_on=go_on)
 
 
 def _check_size(size: int) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from gpu_nx47.cli.block import number, stats_block
+from gpu_nx47.cli.learning import training_lines
 from gpu_nx47.journal.encoding import compact
 from gpu_nx47.journal.record import record_fields
 from gpu_nx47.journal.roadmap import Progress
@@ -19,6 +20,7 @@ INTERVAL_GROWTH: Final = 0.1
 """Plain progress lines come every 10 s at first, later each time the run is a tenth older: 60 lines in 9 hours."""
 UNSIGNED: Final = "The record is not signed: the package cryptography is missing. pip install cryptography"
 KEEP: Final = "The record's last checkpoint. Kept elsewhere, it shows any later change (nx47 log verify --checkpoint):"
+GO_ON: Final = "the same command goes on from here."
 MOST_ALERTS: Final = 20
 """Alerts shown for one file."""
 
@@ -45,26 +47,46 @@ class _Lines:
 
 
 class ErrorLines:
-    """Observer that shows errors alone (--quiet)."""
+    """Observer that shows errors, how to go on with a run that was cut short, and the last checkpoint (--quiet).
 
-    def __init__(self, errors: TextIO) -> None:
+    Parameters
+    ----------
+    errors : TextIO
+    go_on : str
+        A clause: what goes on with a run that was cut short.
+    """
+
+    def __init__(self, errors: TextIO, *, go_on: str = GO_ON) -> None:
         self._errors = _Lines(errors)
+        self._go_on = go_on
+        self._note: str | None = None
 
     def __call__(self, stamped: Stamped) -> None:
-        """Show the event where it is an error."""
-        line = error_line(stamped.event.name, stamped.event.data)
-        if line is not None:
-            self._errors.write(line)
+        """Show the event where it is an error, or the end of a run before its time."""
+        name, data = stamped.event.name, stamped.event.data
+        for line in (error_line(name, data), unfinished_line(name, data, self._go_on)):
+            if line is not None:
+                self._errors.write(line)
+
+    def checkpoint(self, note: str) -> None:
+        """Keep the newest signed checkpoint of the record, to be shown at the end."""
+        self._note = note
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Show the last checkpoint."""
+        note, self._note = self._note, None
+        for line in () if note is None else (KEEP, note):
+            self._errors.write(line)
 
 
 class EventLines(ErrorLines):
-    """Observer that shows each event as a line of JSON on one stream, and errors on another (--json)."""
+    """Observer that shows each event as a line of JSON on one stream, and what --quiet shows on another (--json).
 
-    def __init__(self, stream: TextIO, errors: TextIO) -> None:
-        super().__init__(errors)
+    The lines of JSON are those of the record and nothing else: the checkpoint, which is no event, is on the other one.
+    """
+
+    def __init__(self, stream: TextIO, errors: TextIO, *, go_on: str = GO_ON) -> None:
+        super().__init__(errors, go_on=go_on)
         self._lines = _Lines(stream)
 
     def __call__(self, stamped: Stamped) -> None:
@@ -82,12 +104,16 @@ class Console:
         Where sentences go, and where progress bar and errors go.
     every_event : bool
         Show each event as V122 did, a line of flat JSON, in place of progress and sentences.
+    go_on : str
+        A clause: what goes on with a run that was cut short.
     """
 
-    def __init__(self, stream: TextIO, errors: TextIO, *, every_event: bool = False) -> None:
+    def __init__(self, stream: TextIO, errors: TextIO, *, every_event: bool = False, go_on: str = GO_ON) -> None:
         self._lines = _Lines(stream)
         self._errors = _Lines(errors)
         self._every_event = every_event
+        self._go_on = go_on
+        self._unfinished: str | None = None
         self._progress = Progress()
         self._bar = None if every_event or not errors.isatty() else _bar(errors)
         self._stats: dict[str, Any] | None = None
@@ -109,6 +135,7 @@ class Console:
         self._progress.see(stamped.event)
         if name == "GLOBAL_STATS":
             self._stats = data  # shown when all else is said: at the end
+        self._unfinished = unfinished_line(name, data, self._go_on) or self._unfinished
         if self._every_event:
             self._say(compact(flat_entry(stamped)).decode("ascii"))
             return
@@ -127,10 +154,13 @@ class Console:
         self._note = note
 
     def close(self) -> None:
-        """Take the progress bar away and show the last checkpoint and the block."""
+        """Take the progress bar away; show how an unfinished run goes on, the last checkpoint, and the block."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        unfinished, self._unfinished = self._unfinished, None
+        if unfinished is not None:
+            self._lines.write(unfinished)
         note, self._note = self._note, None
         if note is not None:
             self._lines.write(KEEP)
@@ -169,7 +199,7 @@ class Console:
                 full = sum(state == "full" for state in kept.values())
                 return [f"Goes on with an unfinished run of {number(data.get('size'))} events; volumes done: {full}."]
             case "SUPERVISED_TRAIN":
-                return [f"Trained on {number(data.get('volumes'))} labelled volumes."]
+                return training_lines(data)
             case "SUBMISSION_VALIDATED":
                 if data.get("ok"):
                     return [f"The submission is acceptable; masks re-read page by page: {number(data.get('members'))}."]
@@ -254,6 +284,13 @@ def error_line(name: str, data: dict[str, Any]) -> str | None:
     if name == "ALERT" and data.get("severity") == "error" and data.get("code") != "INPUT_DAMAGED":
         return alert_line(data)
     return None
+
+
+def unfinished_line(name: str, data: dict[str, Any], go_on: str) -> str | None:
+    """Return how a run that ended before its time goes on; None where it came to its end, or has not ended yet."""
+    if name != "EXEC_COMPLETE" or data.get("reason") is None:
+        return None
+    return f"Not finished ({data['reason']}): {go_on}"
 
 
 def alert_line(data: dict[str, Any]) -> str:

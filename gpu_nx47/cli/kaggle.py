@@ -21,15 +21,23 @@ def kaggle(
     backend: Annotated[
         str, typer.Option(metavar="auto|gpu|cpu|law", help="What the notebook computes on; same bits.")
     ] = "auto",
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model of `nx47 train` to run with.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Learn from the competition's labels first.")] = False,
 ) -> None:
     """Write wheels and a notebook that run offline on Kaggle, and print the commands that upload them."""
     with errors_become_exit_codes():
         from gpu_nx47.backend import CHOICES
         from gpu_nx47.kaggle import write_bundle
+        from gpu_nx47.model import read_model
 
         if backend not in CHOICES:
             raise UsageError(f"--backend: expected one of {', '.join(CHOICES)}, got {backend!r}")
-        bundle = write_bundle(out, competition=competition, owner=owner, wheels=wheels, backend=backend)
+        if train and model is not None:
+            raise UsageError("--train: expected no --model beside it: the run trains its own")
+        data = None if model is None else read_model(model).encoded()  # a bad one is refused here, not there
+        bundle = write_bundle(
+            out, competition=competition, owner=owner, wheels=wheels, backend=backend, model=data, train=train
+        )
         for wheel in bundle.wheels:
             typer.echo(f"{wheel.path}  {wheel.path.stat().st_size / 1e6:.1f} MB")
         for number, (purpose, command) in enumerate(bundle.commands, 1):

@@ -23,6 +23,18 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated.")
 ]
 Save = Annotated[str | None, typer.Option(metavar="probability,normals,features", help="Further outputs, as TIFF.")]
+Train = Annotated[
+    bool, typer.Option("--train", help="First learn from ROOT/train_images and train_labels, then run with that model.")
+]
+Model = Annotated[Path | None, typer.Option(metavar="FILE", help="A model of `nx47 train` to run with.")]
+Probability = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probability",
+        metavar="DIR[=WEIGHT]",
+        help="Cut another program's probabilities, <id>.tif or nnU-Net's <id>.npz; may be repeated: a weighted mean.",
+    ),
+]
 Untrusted = Annotated[
     bool, typer.Option("--untrusted", help="Decode in a process with limits of memory and time; same bits.")
 ]

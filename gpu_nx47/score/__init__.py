@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from gpu_nx47.score._files import find_labels, find_scrolls, read_label_at
 from gpu_nx47.score._volume import Reference, Score, Topology, score_volume
 
-__all__ = ["Reference", "Score", "Topology", "score_volume"]
+__all__ = ["Reference", "Score", "Topology", "find_labels", "find_scrolls", "read_label_at", "score_volume"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -199,7 +200,18 @@ def find_scrolls(labels: Path, table: Path | None) -> dict[str, str]:
 
 def read_label(file: MaskFile) -> NDArray[np.uint8]:
     """Return a label volume (z, y, x) of 0, 1, 2; InputError where it is none."""
-    label = _voxels(file, file.read(LIMIT_BYTES), None)
+    return _labels(file, file.read(LIMIT_BYTES))
+
+
+def read_label_at(path: Path) -> tuple[NDArray[np.uint8], str]:
+    """Return the labels of a TIFF as `read_label` does, and the SHA-256 of its bytes, in hex."""
+    file = MaskFile(path)
+    data = file.read(LIMIT_BYTES)
+    return _labels(file, data), hashlib.sha256(data).hexdigest()
+
+
+def _labels(file: MaskFile, data: bytes) -> NDArray[np.uint8]:
+    label = _voxels(file, data, None)
     for z, page in enumerate(label):
         if (highest := int(page.max())) > HIGHEST_LABEL:
             raise NotAVolumeError(

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ def inner(seed, size):
     return np.ascontiguousarray(phantom.make_phantom(size + 6, seed).image[3:-3, 3:-3, 3:-3])
 
 
-def surrogate(grey, family, seed=47):
-    return null.surrogate(grey, histogram_of(grey), seed, family)
+def surrogates(grey, family, seed=47):
+    return null.surrogates(grey, histogram_of(grey), seed, family)
 
 
 # ------------------------------------------------------------------ surrogates
@@ -35,27 +36,50 @@ def surrogate(grey, family, seed=47):
 @pytest.mark.parametrize("shape", [(50, 60, 70), (1, 30, 31), (200, 4, 97), (3, 3, 3)])
 def test_a_surrogate_has_the_volumes_grey_values(family, shape):
     grey = np.random.default_rng(1).integers(40, 90, shape, dtype=np.uint8)
-    fake = surrogate(grey, family)
-    assert fake.shape == tuple(min(96, n) for n in shape)
+    fake = surrogates(grey, family)
+    assert fake.shape == (8, *(min(48, n) for n in shape))
     # The count of each value and below, to a voxel: as many as the share of the volume's.
     share = np.cumsum(histogram_of(grey)) / grey.size
     assert np.abs(np.cumsum(histogram_of(fake)) - share * fake.size).max() <= 0.5
-    assert (fake == surrogate(grey, family)).all()
-    assert grey.size < 100 or (fake != surrogate(grey, family, 48)).any()
+    assert (fake == surrogates(grey, family)).all()
+    assert grey.size < 100 or (fake != surrogates(grey, family, 48)).any()
+    assert grey.size < 100 or all((one != other).any() for one, other in itertools.combinations(fake, 2))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_surrogate_has_the_volumes_variance_in_each_band_and_none_of_its_places(family):
-    grey = inner(2, 90)
-    fake = surrogate(grey, family)
-    assert abs(np.corrcoef(fake.reshape(-1), grey.reshape(-1))[0, 1]) < 0.1
+    grey = inner(2, 112)
+    fakes = surrogates(grey, family)
+    same = [np.corrcoef(fake.reshape(-1), grey[:48, :48, :48].reshape(-1))[0, 1] for fake in fakes]
+    assert abs(np.mean(same)) < 0.1
 
     def bands(array):
         smooth = [array.astype(float), *(ndimage.gaussian_filter(array.astype(float), s) for s in (1, 2, 4))]
         return [(a - b).var() for a, b in itertools.pairwise(smooth)]
 
-    for here, there in zip(bands(grey), bands(fake), strict=True):
+    for here, there in zip(bands(grey), np.mean([bands(fake) for fake in fakes], axis=0), strict=True):
         assert 0.5 < there / here < 2.0
+
+
+def test_what_changes_slowly_parts_the_surrogates_and_makes_none_of_them_rougher():
+    slow = 120 + 50 * np.sin(np.arange(128) * 2 * np.pi / 200)[:, None, None] * np.ones((128, 128, 128))
+    grey = (slow + np.random.default_rng(8).normal(0, 4, slow.shape)).clip(0, 255).astype(np.uint8)
+
+    def fine(array):
+        return (array - ndimage.gaussian_filter(array, 1)).std()
+
+    found = [surrogates(grey, "directional", seed).astype(float) for seed in range(3)]
+    assert np.mean([fakes.mean(axis=(1, 2, 3)).std() for fakes in found]) > 15
+    assert np.mean([fine(fake) for fakes in found for fake in fakes]) < 1.75 * fine(grey.astype(float))
+
+
+def test_white_noise_has_surrogates_that_are_white():
+    grey = np.random.default_rng(9).integers(0, 256, (96, 96, 96), dtype=np.uint8)
+    for family in FAMILIES:
+        fakes = surrogates(grey, family).astype(float) - 127.5
+        for axis in (1, 2, 3):
+            lag = (np.take(fakes, range(47), axis) * np.take(fakes, range(1, 48), axis)).mean() / fakes.var()
+            assert abs(lag) < 0.005, "mirrored pieces have 0.01 and more"
 
 
 def test_only_the_directional_family_keeps_the_lay_of_the_sheets():
@@ -68,8 +92,9 @@ def test_only_the_directional_family_keeps_the_lay_of_the_sheets():
         return square[0] / sum(square)
 
     assert across(grey) > 0.95
-    assert across(surrogate(grey, "directional")) > 0.8
-    assert across(surrogate(grey, "isotropic")) < 0.6
+    found = {family: np.mean([across(fake) for fake in surrogates(grey, family)]) for family in FAMILIES}
+    assert found["directional"] > 0.8
+    assert found["isotropic"] < 0.6
 
 
 def test_pieces_are_runs_of_the_mirrored_axis():
@@ -78,9 +103,9 @@ def test_pieces_are_runs_of_the_mirrored_axis():
         mirrored = np.pad(np.arange(n), (0, 3 * n), mode="symmetric")
         for start, length in itertools.product(range(2 * n), range(1, n + 1)):
             index = null._places(start, length, n)
-            assert n >= 2 * length or index.tolist() == mirrored[start : start + length].tolist()
+            assert index.tolist() == mirrored[start : start + length].tolist()
             assert (null._run(array, axis, index) == array.take(index, axis=axis)).all()
-    assert {tuple(null._places(draw, 5, 12)) for draw in range(99)} == {tuple(range(k, k + 5)) for k in range(8)}
+    assert {tuple(null._places(draw, 5, 40)) for draw in range(99)} == {tuple(range(k, k + 5)) for k in range(36)}
 
 
 def test_ranks_are_those_of_a_sort():
@@ -111,24 +136,19 @@ def test_golden_is_above_the_isotropic_null_or_at_one():
 
 # ------------------------------------------------------------------ scaling
 @pytest.mark.parametrize("shape", [(40, 41, 96), (7, 16, 33), (1, 2, 3), (200, 20, 15)])
-def test_pieces_part_a_volume_by_halves_and_by_nearness_to_the_border(shape):
+def test_pieces_part_a_volume_by_nearness_to_the_border(shape):
     seen = np.zeros(shape, int)
     near = np.zeros(shape, int)
-    half = np.zeros(shape, int)
     for axis, n in enumerate(shape):
         place = np.arange(n).reshape([-1 if a == axis else 1 for a in range(3)])
         near += (place < min(8, n // 4)) | (place >= n - min(8, n // 4))
-        half = half * 2 + (place >= n // 2) if n >= 16 else half + 0 * place
-    for part, stratum, index in chance.pieces(shape):
+    for stratum, index in chance.pieces(shape):
         seen[index] += 1
         assert (near[index] == stratum).all()
-        assert (half[index] == part).all()
     assert (seen == 1).all()
     mask = np.random.default_rng(5).random(shape) < 0.3
-    counted = chance.strata(shape, mask)
-    assert counted.sum() == mask.sum()
-    assert (chance.strata(shape).sum(axis=0) == np.bincount(near.reshape(-1), minlength=4)).all()
-    assert (counted.sum(axis=0) == np.bincount(near[mask], minlength=4)).all()
+    assert (chance.strata(shape) == np.bincount(near.reshape(-1), minlength=4)).all()
+    assert (chance.strata(shape, mask) == np.bincount(near[mask], minlength=4)).all()
 
 
 def test_what_lies_at_the_border_is_scaled_with_the_border():
@@ -139,32 +159,44 @@ def test_what_lies_at_the_border_is_scaled_with_the_border():
         mask[8:-8, 8:-8, 8:-8] = False
         return mask
 
-    voxels = chance.strata(small)
-    scaled = chance._scaled(chance.strata(small, shell(small)), voxels, chance.strata(large).sum(axis=0))
+    counts = np.stack([chance.strata(small, shell(small))] * 8)
+    scaled = chance._scaled(counts, chance.strata(small), chance.strata(large))
     assert scaled["mean"] == pytest.approx(shell(large).sum())
     assert scaled["low"] <= scaled["mean"] <= scaled["high"]
 
 
-def test_the_interval_is_students():
+def test_the_interval_is_students_and_covers_what_varies_by_factors():
+    assert pytest.approx(stats.t.ppf(0.975, 7), abs=6e-4) == chance.STUDENT
     rng = np.random.default_rng(6)
-    for parts in (2, 4, 8):
-        assert pytest.approx(stats.t.ppf(0.975, parts - 1), abs=6e-4) == chance.STUDENT[parts - 1]
-        drawn = rng.normal(50, 10, (4000, parts + 1))
+    for drawn, share in ((rng.normal(500, 100, (4000, 9)), 0.955), (rng.lognormal(5, 0.7, (4000, 9)), 0.96)):
         inside = 0
         for *known, another in drawn.tolist():
-            found = chance._interval(known, 1e-9, parts)  # one more part varies as many times more than their mean
+            found = chance._interval(known, 1e-9, 8)  # one more surrogate varies as many times more than their mean
             assert found["mean"] == pytest.approx(np.mean(known))
-            assert found["deviation"] == pytest.approx(np.std(known, ddof=1) / math.sqrt(parts))
+            assert found["deviation"] == pytest.approx(np.std(known, ddof=1) / math.sqrt(8))
             inside += found["low"] <= another <= found["high"]
-        assert inside / 4000 == pytest.approx(0.95, abs=0.012)
+        assert inside / 4000 == pytest.approx(share, abs=0.02)
 
 
-def test_no_count_is_surer_than_its_square_root():
+def test_no_count_is_surer_than_its_square_root_and_no_interval_narrower_than_the_likeness():
     none = chance._per_cube([0] * 8, 8)
     assert none["low"] == none["mean"] == 0
-    assert none["high"] == pytest.approx(2.365 * math.sqrt(2) / 8)
+    assert none["high"] == pytest.approx(1.5 * 2.365 * math.sqrt(2) / 8)
     assert chance._per_cube([9] * 4, 4)["deviation"] == pytest.approx(6 / 4)
-    assert chance._interval([3.0], 1.0, 1.0) == {"mean": 3.0, "deviation": None, "low": None, "high": None}
+    sure = chance._interval([1e9] * 8, 1.0, 1.0)
+    assert sure["low"] == pytest.approx(0.95e9)
+    assert sure["high"] == pytest.approx(1.05125e9)
+
+
+def test_what_is_usual_is_weighted_to_the_volumes_border():
+    """Of a large volume the inside decides, though most of a small cube is border."""
+    bend = np.full((48, 48, 48), 900, np.int16)
+    bend[8:-8, 8:-8, 8:-8] = np.random.default_rng(7).integers(-20, 20, (32, 32, 32))
+    alone = counters.usual(np.bincount(bend.reshape(-1).astype(int) + 32_768, minlength=65_536))
+    weighted = counters.usual(chance.bends_counts([bend], chance.strata((400, 400, 400))))
+    assert alone[0] == 900
+    assert -20 < weighted[0] < 20
+    assert weighted[1] < 30 * chance.counters.ROBUST_Z
 
 
 def test_a_run_adds_up_its_volumes():
@@ -191,10 +223,13 @@ def test_a_tally_counts_what_the_masks_hold():
     def masks(p):
         return p > 50_000, p > 45_000, ndimage.binary_opening(p > 45_000)
 
-    unknown = rng.random(probability.shape) < 0.1
-    found = chance.tally(Engine(Meter(law), (64, 64, 64), 1), probability, masks, 55_000, unknown)
+    rare = rng.random(65_536) < 0.1
+    cells = rng.integers(0, 65_536, probability.shape).astype(np.uint16)
+    engine = Engine(Meter(law), (64, 64, 64), 1)
+    fakes = [SimpleNamespace(probability=p, cells=cells) for p in (probability, probability[::-1].copy())]
+    found = chance.tally(engine, fakes, masks, 55_000, rare, chance.strata(probability.shape))
     anchored, calibrated, final = masks(probability)
-    bends = counters.anomalies(Engine(Meter(law), (64, 64, 64), 1), probability)
+    bends = counters.anomalies(engine, probability)
     expected = {
         "pixels_anchor_detected": anchored.sum(),
         "pixels_papyrus_without_anchor": (calibrated & ~anchored).sum(),
@@ -204,14 +239,14 @@ def test_a_tally_counts_what_the_masks_hold():
         "pixels_final_anchored": (final & anchored).sum(),
         "golden_before_cleaning": ((probability > 55_000) & (calibrated | anchored)).sum(),
         "golden_nonce_detected": ((probability > 55_000) & final).sum(),
-        "unknown_discoveries": (unknown & anchored).sum(),
+        "unknown_discoveries": (rare[cells] & anchored).sum(),
         "anomalies_detected": bends.voxels,
         "anomaly_clusters": bends.clusters,
     }
-    assert {name: counted.sum() for name, counted in found.scaled.items()} == expected
-    eighth = masks(probability[:20, :20, 20:])[2]
-    assert found.cubes["materials_detected"][1] == ndimage.label(eighth, np.ones((3, 3, 3)))[1]
-    assert len(found.cubes["largest_component"]) == 8
+    assert {name: counted[0].sum() for name, counted in found.scaled.items()} == expected
+    corner = masks(fakes[1].probability[:26, :26, 14:].copy())[2]  # the second surrogate's, two thirds of an edge
+    assert found.cubes["materials_detected"][1] == ndimage.label(corner, np.ones((3, 3, 3)))[1]
+    assert len(found.cubes["largest_component"]) == 2
 
 
 # ------------------------------------------------------------------ what it is for
@@ -226,8 +261,10 @@ def solved(grey, **changes):
 
 
 def noise(size, sigma, seed):
-    grey = np.random.default_rng(seed).standard_normal((size, size, size))
-    grey = ndimage.gaussian_filter(grey, sigma) if sigma else grey
+    """Noise that is the same everywhere: cut out of a larger field, whose border a filter smooths otherwise."""
+    rim = 4 * sigma
+    grey = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((size + 2 * rim,) * 3), sigma)
+    grey = grey[rim : rim + size, rim : rim + size, rim : rim + size]
     return np.clip(np.rint(110 + 35 * (grey - grey.mean()) / grey.std()), 0, 255).astype(np.uint8)
 
 
@@ -241,28 +278,26 @@ def phase_randomised(grey, seed):
 
 
 def is_chance(counted, alerts):
-    """Most counters within, none far outside, and the alert."""
+    """Every counter within its interval but for one at most, and that one near it; the golden ones count as one."""
     told = counted["expected_by_chance"]
     assert counted["pixels_active_before_cleaning"] > 0
     assert all(told["pixels_active_before_cleaning"][family]["mean"] > 0 for family in FAMILIES)
-    outside = {name: one for name, one in told.items() if one["verdict"] != "within"}
-    assert len(outside) <= 0.4 * len(told), "white noise has six: its surrogates are 3 % rougher"
-    for name, one in outside.items():
-        far = 2.5 if name.startswith("golden") else 1.4  # the golden tail is the heaviest, and varies most
-        assert 0.85 * one["low"] <= one["value"] <= far * one["high"], name
+    outside = {name: one["value"] / one["high"] for name, one in told.items() if one["verdict"] != "within"}
+    assert len({name.split("_")[0] for name in outside}) <= 1, outside
+    assert all(times < 2 for times in outside.values())
     assert "NO_SURFACE" in alerts
 
 
 def stands_out(counted, alerts):
     told = counted["expected_by_chance"]
-    assert told["anomalies_detected"]["value"] > 1.25 * told["anomalies_detected"]["high"]
-    assert told["golden_nonce_detected"]["value"] > 3 * told["golden_nonce_detected"]["isotropic"]["high"]
+    assert told[chance.EVIDENCE]["value"] > 1.5 * told[chance.EVIDENCE]["high"]
+    assert told["anomalies_detected"]["value"] > 2 * told["anomalies_detected"]["high"]
     assert "NO_SURFACE" not in alerts
 
 
 @pytest.mark.parametrize("sigma", [0, 2])
 def test_noise_is_chance(sigma):
-    is_chance(*solved(noise(64, sigma, 1)))
+    is_chance(*solved(noise(96, sigma, 1)))
 
 
 def test_a_phase_randomised_phantom_is_chance_and_the_phantom_is_not():
@@ -286,9 +321,7 @@ def test_every_phantom_stands_out_and_its_phase_randomised_twin_does_not(seed):
     is_chance(*solved(phase_randomised(grey, seed)))
 
 
-def test_one_part_has_no_spread_and_says_so():
-    counted, alerts = solved(noise(12, 1, 3))
-    told = counted["expected_by_chance"]
-    assert told["pixels_active_final"]["verdict"] is None
-    assert told["pixels_active_final"]["isotropic"]["high"] is None
-    assert "NO_SURFACE" not in alerts
+def test_even_a_small_volume_has_a_spread():
+    told = solved(noise(12, 1, 3))[0]["expected_by_chance"]
+    assert all(one["low"] <= one[family]["mean"] <= one["high"] for one in told.values() for family in FAMILIES)
+    assert all(one["low"] < one["high"] for one in told.values())

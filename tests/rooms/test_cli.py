@@ -40,13 +40,14 @@ def fake_run(monkeypatch):
         dispatcher.emit(Event("BOOT", {"version": "0", "backend": "law", "backend_reason": "asked for"}))
         dispatcher.emit(Event("FILE_FAILED", {"file": "b", "what": "cut short", "advice": "Copy it again."}))
         dispatcher.emit(Event("GLOBAL_STATS", {"files_processed": 1}))
-        dispatcher.emit(Event("EXEC_COMPLETE", {"submission": "out/submission.zip"}))
+        dispatcher.emit(Event("EXEC_COMPLETE", {"submission": "out/submission.zip", "reason": run.reason}))
         if isinstance(run.ending, BaseException):
             raise run.ending
         dispatcher.close()
         return pipeline.RunResult(run.ending, None if run.ending == 4 else Path("out/submission.zip"), {})
 
     run.ending = 0
+    run.reason = None
     run.calls = calls
     monkeypatch.setattr(pipeline, "run", run)
     return run
@@ -85,6 +86,21 @@ def test_each_error_has_its_code_and_is_said_on_stderr(fake_run, capsys, error, 
     else:
         assert "Traceback" not in said
         assert (str(error) or "interrupted") in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["run", "in"], "the same command"),
+        (["run", "in", "--fresh"], "the same command without --fresh"),
+        (["demo", "--size", "32", "--output", "o"], f"nx47 run {Path('o', 'phantom')} --output o"),
+    ],
+)
+def test_what_goes_on_with_a_run_that_was_cut_short_is_said(fake_run, capsys, arguments, command):
+    fake_run.reason = "OutputError"
+    assert main(arguments) == 0
+    assert f"Not finished (OutputError): {command} goes on from here." in capsys.readouterr().out.splitlines()
+    assert len(fake_run.calls) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gpu_nx47.cli.block import MOST_LINES, number, stats_block
-from gpu_nx47.cli.console import Console, ErrorLines, EventLines
+from gpu_nx47.cli.console import KEEP, Console, ErrorLines, EventLines
 from gpu_nx47.events import EVENT_NAMES, Event
 from gpu_nx47.journal import Dispatcher
 
@@ -170,6 +170,42 @@ def test_ultra_shows_each_event_flat_as_v122_did_and_the_block_last():
     assert events[0]["version"] == "0.1"
     assert isinstance(events[0]["ts_ns"], int)
     assert lines[-block:] == stats_block(STATS)
+
+
+def observers_of(stream, errors, **options):
+    return {
+        "usual": Console(stream, errors, **options),
+        "ultra": Console(stream, errors, every_event=True, **options),
+        "quiet": ErrorLines(errors, **options),
+        "json": EventLines(stream, errors, **options),
+    }
+
+
+@pytest.mark.parametrize("kind", ["usual", "ultra", "quiet", "json"])
+def test_whoever_watches_is_told_the_last_checkpoint_once(kind):
+    stream, errors = io.StringIO(), io.StringIO()
+    observer = observers_of(stream, errors)[kind]
+    observer.checkpoint("origin\n1\nearlier\n")
+    observer.checkpoint("origin\n2\nroot\n\n— origin signature\n")
+    observer.close()
+    observer.close()
+    told, other = (errors, stream) if kind in ("quiet", "json") else (stream, errors)
+    assert told.getvalue() == f"{KEEP}\norigin\n2\nroot\n\n— origin signature\n\n"
+    assert other.getvalue() == ""
+
+
+@pytest.mark.parametrize("kind", ["usual", "ultra", "quiet", "json"])
+@pytest.mark.parametrize("options", [{}, {"go_on": "another command goes on."}])
+def test_a_run_that_was_cut_short_says_what_goes_on_and_no_other_does(kind, options):
+    for reason, times in (({"reason": "KeyboardInterrupt"}, 1), ({"reason": None}, 0), ({}, 0)):
+        stream, errors = io.StringIO(), io.StringIO()
+        dispatcher = Dispatcher([observers_of(stream, errors, **options)[kind]])
+        dispatcher.emit(Event("EXEC_COMPLETE", {"submission": None, "exit_code": 130, **reason}))
+        dispatcher.close()
+        told = errors if kind in ("quiet", "json") else stream
+        line = f"Not finished (KeyboardInterrupt): {options.get('go_on', 'the same command goes on from here.')}"
+        assert told.getvalue().splitlines().count(line) == times
+        assert stream.getvalue().count("Not finished") + errors.getvalue().count("Not finished") == times
 
 
 @pytest.mark.parametrize("name", sorted(EVENT_NAMES))

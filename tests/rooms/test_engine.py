@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpu_fallback import law
-from gpu_nx47 import bank, settings
+from gpu_nx47 import bank, direction, settings
 from gpu_nx47 import engine as engine_room
 from gpu_nx47.backend import Meter
+from gpu_nx47.direction import Bearing
 from gpu_nx47.engine import Engine, histogram, slabs, tiles
 from gpu_nx47.errors import SettingsError
 
@@ -58,13 +59,16 @@ def test_no_tiling_changes_a_feature(name, tile):
     rng = np.random.default_rng(3)
     grey = rng.integers(0, 256, (13, 17, 11), dtype=np.uint8)
     axis = np.tile(np.array([40, 30], np.int32), (13, 1))
+    bearing = Bearing.of(axis, direction.measure(Engine(Meter(law), (99, 99, 99), 1), grey))
 
     def whole(size, threads):
         meter = Meter(law)
         engine = Engine(meter, size, threads)
         margin = bank.halo([name])
         result = None
-        for piece, codes in engine.map(grey.shape, lambda t: bank.TileBank(meter, grey, t, axis, margin).codes(name)):
+        for piece, codes in engine.map(
+            grey.shape, lambda t: bank.TileBank(meter, grey, t, bearing, margin).codes(name)
+        ):
             result = np.zeros(grey.shape, codes.dtype) if result is None else result
             result[piece.core] = codes
         return result, meter
@@ -83,13 +87,13 @@ def test_a_halo_smaller_than_the_stated_one_would_change_bits():
     meter = Meter(law)
     name = "grad_mag"
     piece = tiles(grey.shape, (12, 24, 24))[0]
-    right = bank.TileBank(meter, grey, piece, None, bank.halo([name])).codes(name)
+    right = bank.TileBank(meter, grey, piece, Bearing(), bank.halo([name])).codes(name)
     spoiled = grey.copy()
     spoiled[12 + bank.halo([name]) - 1] = 255 - spoiled[12 + bank.halo([name]) - 1]
     beyond = grey.copy()
     beyond[12 + bank.halo([name])] = 255 - beyond[12 + bank.halo([name])]
-    assert (bank.TileBank(meter, beyond, piece, None, bank.halo([name])).codes(name) == right).all()
-    assert (bank.TileBank(meter, spoiled, piece, None, bank.halo([name])).codes(name) != right).any()
+    assert (bank.TileBank(meter, beyond, piece, Bearing(), bank.halo([name])).codes(name) == right).all()
+    assert (bank.TileBank(meter, spoiled, piece, Bearing(), bank.halo([name])).codes(name) != right).any()
 
 
 def test_the_bank_builds_every_feature_that_settings_know():

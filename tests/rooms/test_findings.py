@@ -40,11 +40,11 @@ def inside_of(volume):
 def test_few_voxels_and_many_have_the_runs_codes():
     volume, found, engine = case()
     grey, names = inside_of(volume), found.trained.unit.features
-    axis = found.scene.eighths(grey.shape[0])
+    bearing = found.scene.bearing
     index = np.random.default_rng(0).choice(grey.size, findings.ONE_BY_ONE + 5, replace=False).astype(np.int64)
-    many = findings.feature_codes(engine, grey, names, axis, index)
-    few = findings.feature_codes(engine, grey, names, axis, index[:9])
-    measured = bank.measure(engine, grey, names, axis, index).samples
+    many = findings.feature_codes(engine, grey, names, bearing, index)
+    few = findings.feature_codes(engine, grey, names, bearing, index[:9])
+    measured = bank.measure(engine, grey, names, bearing, index).samples
     for name in names:
         assert many[name] == measured[name].tolist()
         assert few[name] == many[name][:9]
@@ -54,7 +54,7 @@ def test_the_parts_of_a_voxel_make_up_its_probability():
     volume, found, engine = case()
     grey, unit = inside_of(volume), found.trained.unit
     index = np.random.default_rng(1).choice(grey.size, 40, replace=False).astype(np.int64)
-    codes = findings.feature_codes(engine, grey, unit.features, found.scene.eighths(grey.shape[0]), index)
+    codes = findings.feature_codes(engine, grey, unit.features, found.scene.bearing, index)
     for k, place in enumerate(index.tolist()):
         told = findings.contributions(unit, {name: codes[name][k] for name in unit.features})
         logit = sum(one["logit"] for one in told.values()) + float(unit.bias)

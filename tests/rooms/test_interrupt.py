@@ -14,6 +14,7 @@ import pytest
 
 import gpu_nx47
 from gpu_nx47 import interrupt, phantom, pipeline
+from gpu_nx47.cli.console import KEEP
 from gpu_nx47.errors import OutputError, Terminated
 from gpu_nx47.events import Event
 from gpu_nx47.interrupt import Interruptions
@@ -87,7 +88,12 @@ def test_a_signal_at_any_moment_leaves_a_whole_record_and_a_whole_zip_or_none(ro
         assert check_submission(out / "submission.zip", root).ok
     else:
         assert process.returncode == 128 + number
-        assert said == f"nx47: {'terminated' if number == signal.SIGTERM else 'interrupted'}; {LEFT}\n"
+        terminated = number == signal.SIGTERM
+        reason, word = ("Terminated", "terminated") if terminated else ("KeyboardInterrupt", "interrupted")
+        first, *rest = said.splitlines()
+        assert first == f"Not finished ({reason}): the same command goes on from here."
+        assert rest[0] == KEEP or len(rest) == 1  # where nobody can sign there is no checkpoint
+        assert rest[-1] == f"nx47: {word}; {LEFT}"
 
 
 LEFT = "what was finished is in the output folder, submission.zip is not."

@@ -1,30 +1,23 @@
-"""Saved normals point to the bright side and are of length one, whatever the tile."""
-
-from pathlib import Path
+"""Saved normals are the unit vectors of the directions, each voxel its cell's."""
 
 import numpy as np
-import pytest
 
-from cpu_fallback import law
+from cpu_fallback.law import DIRECTION_NONE
 from gpu_nx47 import saving, tables
-from gpu_nx47.backend import Meter
-from gpu_nx47.engine import Engine
-from gpu_nx47.volume import Box, Source, Volume
+from gpu_nx47.direction import Field
 
 
-@pytest.mark.parametrize("tile", [(99, 99, 99), (3, 5, 7)])
-def test_normals_are_the_unit_gradient_of_the_smoothed_box(tile):
-    grey = np.zeros((11, 14, 13), np.uint8)
-    box = Box((1, 2, 0), (11, 14, 13))
-    grey[box.slices] = np.random.default_rng(8).integers(1, 256, box.shape)
-    source = Source("a", Path("a.tif"), (Path("a.tif"),))
-    volume = Volume(source, grey, box, "uint8", None, None, "", 0)
-    found = saving.normals(volume, Engine(Meter(law), tile, 2))
-    smooth = law.gaussian(np.ascontiguousarray(grey[box.slices]), taps=tables.gaussian_taps(2.0)).astype(np.float64)
-    padded = np.pad(smooth, 1, mode="edge")
-    inner = (slice(1, -1),) * 3
-    gradient = np.stack([(np.roll(padded, -1, axis) - np.roll(padded, 1, axis))[inner] for axis in range(3)])
-    length = np.sqrt((gradient**2).sum(0))
-    expected = np.rint(gradient / np.where(length == 0, 1, length) * saving.NORMAL_STEPS)
-    assert (np.stack(found) == expected).mean() > 0.999, "but for the last bit of a sum in another order"
-    assert np.abs(np.stack(found) - expected).max() <= 1
+def test_normals_are_the_directions_of_the_voxels_own_cells():
+    rng = np.random.default_rng(8)
+    code = rng.integers(0, DIRECTION_NONE + 1, (6, 7, 5), dtype=np.uint16)
+    code[0, 0, 0] = DIRECTION_NONE
+    found = np.stack(list(saving.normals(Field(code, np.zeros(code.shape, np.uint8)), (11, 14, 9))))
+    assert found.shape == (3, 11, 14, 9)
+    assert found.dtype == np.int16
+    expected = np.rint(tables.direction_vectors()[code] * saving.NORMAL_STEPS)
+    for z, y, x in np.ndindex(11, 14, 9):
+        assert (found[:, z, y, x] == expected[z // 2, y // 2, x // 2]).all()
+    length = np.sqrt((found.astype(float) ** 2).sum(0))
+    there = (code != DIRECTION_NONE).repeat(2, 0).repeat(2, 1).repeat(2, 2)[:11, :14, :9]
+    assert np.abs(length[there] - saving.NORMAL_STEPS).max() < 2
+    assert not found[:, ~there].any()

@@ -1,13 +1,12 @@
-"""Selection, neuron, calibration, survey: each does what its first sentence says."""
+"""Selection, neuron, calibration: each does what its first sentence says."""
 
 import numpy as np
 import pytest
 
 from cpu_fallback import law
-from gpu_nx47 import calibration, neuron, phantom, selection, survey, tables
+from gpu_nx47 import calibration, neuron, selection, tables
 from gpu_nx47.backend import Meter
-from gpu_nx47.engine import Engine
-from gpu_nx47.settings import NeuronSettings, Settings
+from gpu_nx47.settings import NeuronSettings
 from gpu_nx47.stats import Histogram
 
 
@@ -136,61 +135,6 @@ def test_a_flat_low_probability_stays_empty():
 def test_expected_share_is_the_mean_probability():
     codes = np.array([0, 65_535, 65_535, 0])
     assert calibration.expected_share(histogram_of(codes)) == 0.5
-
-
-# ------------------------------------------------------------------ survey
-def engine(tile=(64, 64, 64), threads=1):
-    return Engine(Meter(law), tile, threads)
-
-
-def test_survey_does_not_depend_on_tiles():
-    made = phantom.make_phantom(40, 1)
-    small = Settings(neuron=NeuronSettings(samples=2000))
-    one = survey.survey(engine(), made.image, small)
-    two = survey.survey(engine((13, 40, 17), 2), made.image, small)
-    assert (one.index == two.index).all()
-    assert (one.gradient == two.gradient).all()
-    assert (one.profile == two.profile).all()
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_the_axis_lies_on_the_right_side(seed):
-    made = phantom.make_phantom(96, seed)
-    grey = np.ascontiguousarray(made.image[3:-3, 3:-3, 3:-3])
-    seen = survey.survey(engine(), grey, Settings(neuron=NeuronSettings(samples=8192)))
-    axis = survey.fit_axis(seen, grey.shape)
-    true = made.axis.mean(axis=0) - 3
-    if axis.confidence < survey.AXIS_LIMIT:
-        return  # it may say that it does not know
-    away = survey.outwardness(seen, grey.shape, axis)
-    real = survey.outwardness(seen, grey.shape, survey.Axis(true[0], true[1], 1.0, "true"))
-    sure = np.abs(real) > 0.5
-    assert (np.sign(away[sure]) == np.sign(real[sure])).mean() > 0.85
-
-
-def test_noise_and_parallel_sheets_have_no_known_axis():
-    rng = np.random.default_rng(7)
-    small = Settings(neuron=NeuronSettings(samples=4096))
-    noise = rng.integers(0, 256, (48, 48, 48), dtype=np.uint8)
-    planes = np.broadcast_to(np.where(np.arange(48)[None, :, None] % 16 < 8, 170, 70), (48, 48, 48)).astype(np.uint8)
-    for grey in (noise, np.ascontiguousarray(planes)):
-        axis = survey.fit_axis(survey.survey(engine(), grey, small), grey.shape)
-        assert axis.confidence < survey.AXIS_LIMIT
-
-
-def test_pseudo_labels_mark_the_inner_face_of_a_ring():
-    y, x = np.mgrid[:64, :64]
-    radius = np.hypot(y - 31.5, x - 31.5)
-    ring = (radius > 18) & (radius < 26)
-    grey = np.broadcast_to(np.where(ring, 170, 70), (24, 64, 64)).astype(np.uint8)
-    seen = survey.survey(engine(), np.ascontiguousarray(grey), Settings(neuron=NeuronSettings(samples=8192)))
-    axis = survey.fit_axis(seen, grey.shape)
-    assert (axis.y, axis.x) == pytest.approx((31.5, 31.5), abs=1.0)
-    labels = survey.pseudo_labels(seen, grey.shape, 100.0, axis)
-    r = radius.reshape(-1)[seen.index % (64 * 64)]
-    assert (labels == survey.RECTO).sum() > 100
-    assert np.quantile(np.abs(r[labels == survey.RECTO] - 19.5), 0.95) < 2.5
-    assert (labels[np.abs(r - 26) < 1] != survey.RECTO).all()
 
 
 def test_tables_of_the_kernel_and_the_stage_agree_on_one():

@@ -1,0 +1,202 @@
+"""What is read along and across the sheets of a tile: the mean along a sheet, the step across it, the face behind it.
+
+Papyrus is brighter than air. Averaged over a disk along the sheet, the grey values keep the step at a sheet's face and
+lose the noise; where that step is sharpest along the normal, there is the face.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47 import tables
+from gpu_nx47.direction import opposite
+from gpu_nx47.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.backend import Meter
+    from gpu_nx47.direction import Field
+    from gpu_nx47.engine import Engine, Tile
+
+SIGMA: Final = 0.7
+"""Scale of the Gaussian before anything is averaged along a sheet, voxels: noise goes along it, edges stay."""
+DISK: Final = (2.0, 4.0, 6.0)
+"""Radii of the rings that are averaged along a sheet, voxels; eight voxels a ring, and the middle."""
+DISK_SHIFT: Final = 14
+DISK_REACH: Final = 6
+STEP: Final = (0.0, 1.0, -1.0, -2.0)
+"""Where the step across a sheet is read, voxels along the normal; the first two are the bright side."""
+STEP_WEIGHTS: Final = (1, 1, -1, -1)
+STEP_SHIFT: Final = 3
+"""From 1/512 grey, the sum of two Q8.8 values a side, to 1/64 grey."""
+STEP_REACH: Final = 2
+VOTE: Final = (3.0, 6.0)
+"""Radii of the rings of voxels that have a say in a voxel's probability."""
+VOTE_REACH: Final = 6
+LAYER: Final = (1.0, 0.0, -1.0, -2.0, -3.0)
+"""Where a face is looked for, voxels along the normal: up to two before the voxel; the outermost only bound a peak."""
+LAYER_REACH: Final = 3
+HALO: Final = tables.gaussian_radius(SIGMA) + DISK_REACH + STEP_REACH + LAYER_REACH
+"""Voxels around a voxel that can change whether it is a face."""
+
+
+def mean_weights(count: int) -> NDArray[np.int32]:
+    """Return equal weights of a sum 2^DISK_SHIFT; what does not divide goes to the first."""
+    weights = np.full(count, (1 << DISK_SHIFT) // count, np.int32)
+    weights[0] += (1 << DISK_SHIFT) - int(weights.sum())
+    return weights
+
+
+class Across:
+    """Reads a tile along and across its sheets.
+
+    Parameters
+    ----------
+    backend : Meter
+    grey : device array of uint8
+        The core of the tile with a margin.
+    margin : int
+        That margin, at least what is asked for needs.
+    tile : Tile
+    field : Field or None
+        The sheets' directions; None: nothing will be asked for.
+    """
+
+    def __init__(self, backend: Meter, grey: Any, margin: int, tile: Tile, field: Field | None) -> None:
+        self._backend = backend
+        self._grey, self._margin = grey, margin
+        self._tile = tile
+        self._field = field
+        self._along: Any = None
+        self._steps: dict[bool, Any] = {}
+
+    def along(self, margin: int = 0) -> Any:
+        """Return G(SIGMA) averaged along the sheets in Q8.8, on the core with a margin."""
+        most = STEP_REACH + LAYER_REACH
+        if self._along is None:
+            outer, radius = most + DISK_REACH, tables.gaussian_radius(SIGMA)
+            grey = self._cut(self._grey, outer + radius, self._margin)
+            smooth = self._backend.gaussian(grey, taps=tables.gaussian_taps(SIGMA))
+            offsets = tables.disk_offsets(DISK)
+            found = self._sum(
+                self._cut(smooth, outer, outer + radius), outer, offsets, mean_weights(offsets.shape[1]), DISK_SHIFT
+            )
+            self._along = self._cut(found, most, outer)
+        return self._cut(self._along, margin, most)
+
+    def step(self, margin: int = 0, *, back: bool = False) -> Any:
+        """Return the step from dark to bright along the normal, 1/64 grey, on the core with a margin.
+
+        `back`: along the opposite normal.
+        """
+        if back not in self._steps:
+            most = STEP_REACH + LAYER_REACH
+            weights = np.array(STEP_WEIGHTS, np.int32)
+            found = self._sum(
+                self.along(most), most, tables.line_offsets(STEP), weights, STEP_SHIFT, signed=True, back=back
+            )
+            self._steps[back] = self._cut(found, LAYER_REACH, most)
+        return self._cut(self._steps[back], margin, LAYER_REACH)
+
+    def face(self) -> Any:
+        """Return the sharpest step that lies at most two voxels before a voxel, 1/64 grey; 0 where none is a peak.
+
+        Where it is not known which way is outward, both sides of a sheet are faces.
+        """
+        found = self._face(back=False)
+        if self._field is not None and self._field.outward:
+            return found
+        other = self._face(back=True)
+        return found * (found >= other) + other * (other > found)
+
+    def _face(self, *, back: bool) -> Any:
+        direction, phase = self._cells(LAYER_REACH, back)
+        offsets = tables.line_offsets(LAYER)
+        steps = self.step(LAYER_REACH, back=back)
+        found = self._backend.directional_peak(steps, direction, phase=phase, offsets=offsets)
+        return self._cut(found, 0, LAYER_REACH)
+
+    def _sum(
+        self,
+        codes: Any,
+        margin: int,
+        offsets: NDArray[np.int8],
+        weights: NDArray[np.int32],
+        shift: int,
+        *,
+        signed: bool = False,
+        back: bool = False,
+    ) -> Any:
+        direction, phase = self._cells(margin, back)
+        return self._backend.directional_sum(
+            codes,
+            direction,
+            phase=phase,
+            offsets=offsets,
+            weights=weights,
+            shift=shift,
+            signed=signed,
+        )
+
+    def _cells(self, margin: int, back: bool) -> tuple[Any, tuple[int, int, int]]:
+        if self._field is None:
+            raise SettingsError("what lies along or across the sheets needs their directions, which were not measured")
+        direction, phase = self._field.cut(self._tile.crop(margin))
+        return self._backend.to_device(opposite(direction) if back else direction), phase
+
+    def _cut(self, array: Any, inner: int, outer: int) -> Any:
+        if inner == outer:
+            return array
+        cut = array[self._tile.within(inner, outer)]
+        return cut if cut.flags.c_contiguous else cut.copy()
+
+
+def voted(
+    engine: Engine,
+    probability: NDArray[np.uint16],
+    field: Field,
+    progress: Callable[[int, int], Any] | None = None,
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """Return the mean of a box's probability along the sheets, and its exact histogram.
+
+    A face goes on along its sheet: a voxel that stands alone is outvoted by its neighbours, a pinhole filled by them.
+
+    Parameters
+    ----------
+    engine : Engine
+    probability : numpy.ndarray of uint16
+        Of the valid box.
+    field : Field
+    progress : callable, optional
+        Called with (tiles done, tiles).
+    """
+    backend = engine.backend
+    offsets = tables.disk_offsets(VOTE)
+    weights = mean_weights(offsets.shape[1])
+
+    def work(tile: Tile) -> tuple[NDArray, NDArray]:
+        crop = tile.crop(VOTE_REACH)
+        direction, phase = field.cut(crop)
+        found = backend.directional_sum(
+            backend.to_device(np.ascontiguousarray(probability[crop])),
+            backend.to_device(direction),
+            phase=phase,
+            offsets=offsets,
+            weights=weights,
+            shift=DISK_SHIFT,
+            signed=False,
+        )
+        core = found[tile.within(0, VOTE_REACH)].copy()
+        return backend.to_host(core), backend.histogram(core)
+
+    whole = np.zeros_like(probability)
+    counts = np.zeros(65_536, np.int64)
+    for tile, (part, part_counts) in engine.map(probability.shape, work, progress):
+        whole[tile.core] = part
+        counts += part_counts
+    return whole, counts

@@ -1,0 +1,137 @@
+"""Direction: which way the sheets face, in each cell of 2 x 2 x 2 voxels of the valid box.
+
+A sheet is seen along a whole surface and is thin across it, so what is averaged along it loses noise and no edge. The
+field of directions is measured once, from the structure tensor of the smoothed grey values; it is turned so that it
+points away from the scroll's axis, and every kernel that looks along or across a sheet takes it as a parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cpu_fallback.law import DIRECTION_NONE, DIRECTION_OPPOSITE
+from gpu_nx47 import tables
+from gpu_nx47.engine import slabs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.engine import Engine, Slices, Tile
+
+CELL: Final = 2
+"""Edge of a cell, voxels."""
+SIGMA: Final = 1.0
+"""Scale of the Gaussian whose gradients make the tensor, voxels."""
+RADIUS: Final = 4
+"""Of each of the two box sums over the tensor, cells: a Gaussian of 7 voxels."""
+HALO: Final = 2 * RADIUS + 3
+"""Cells around a cell that can change its direction: both boxes, the gradient and G(1)."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """The directions of a valid box, one a cell."""
+
+    direction: NDArray[np.uint16]
+    """Code of the normal (`tables.direction_vectors`)."""
+    planarity: NDArray[np.uint8]
+    """(l1 - l2) / l1 of the structure tensor, 1/255: 0 no sheet, 255 a perfect plane."""
+    outward: bool = False
+    """The normals point away from the scroll's axis; else their sign means nothing."""
+
+    def cut(self, crop: Slices) -> tuple[NDArray[np.uint16], tuple[int, int, int]]:
+        """Return the directions that a crop of the box needs, and the place of its first voxel in their first cell."""
+        z, y, x = (slice(s.start // CELL, -(-s.stop // CELL)) for s in crop)
+        phase = (crop[0].start % CELL, crop[1].start % CELL, crop[2].start % CELL)
+        return np.ascontiguousarray(self.direction[z, y, x]), phase
+
+
+def measure(engine: Engine, grey: NDArray[np.uint8], progress: Callable[[int, int], Any] | None = None) -> Field:
+    """Measure the directions of a valid box, not yet turned.
+
+    Parameters
+    ----------
+    engine : Engine
+    grey : numpy.ndarray of uint8
+        The valid box.
+    progress : callable, optional
+        Called with (tiles done, tiles).
+    """
+    backend = engine.backend
+    shape = (-(-grey.shape[0] // CELL), -(-grey.shape[1] // CELL), -(-grey.shape[2] // CELL))
+
+    def work(tile: Tile) -> tuple[NDArray, NDArray]:
+        ends = zip(tile.start, tile.stop, grey.shape, strict=True)
+        with backend.asking(math.prod(min(CELL * stop, n) - CELL * start for start, stop, n in ends)):
+            return cells(tile)
+
+    def cells(tile: Tile) -> tuple[NDArray, NDArray]:
+        z, y, x = (slice(CELL * s.start, CELL * s.stop) for s in tile.crop(HALO))
+        smooth = backend.gaussian(backend.to_device(grey[z, y, x].copy()), taps=tables.gaussian_taps(SIGMA))
+        core = tile.within(0, HALO)
+        direction, planarity = (backend.to_host(a)[core] for a in backend.directions(smooth, radius=RADIUS))
+        return direction, planarity
+
+    field = Field(np.empty(shape, np.uint16), np.empty(shape, np.uint8))
+    for tile, (direction, planarity) in engine.coarser(CELL).map(shape, work, progress):
+        field.direction[tile.core], field.planarity[tile.core] = direction, planarity
+    return field
+
+
+def turned(field: Field, axis: NDArray[np.int32]) -> Field:
+    """Turn every normal so that it points away from the axis.
+
+    Parameters
+    ----------
+    field : Field
+    axis : numpy.ndarray of int32, shape (Z, 2)
+        The scroll's axis in each slice of the box, (y, x) in 1/8 voxel.
+    """
+    vector = np.rint(tables.direction_vectors() * (1 << 14)).astype(np.int64)
+    direction = np.empty_like(field.direction)
+    _, y, x = field.direction.shape
+    # The middle of a cell lies half a voxel behind its first one.
+    here_y, here_x = (8 * CELL * np.arange(n, dtype=np.int64) + 4 for n in (y, x))
+    for part in slabs(field.direction.shape):
+        code = field.direction[part]
+        line = axis[np.minimum(np.arange(part.start, part.stop)[: len(code)] * CELL, len(axis) - 1)].astype(np.int64)
+        away_y = here_y[None, :, None] - line[:, 0, None, None]
+        away_x = here_x[None, None, :] - line[:, 1, None, None]
+        inward = vector[code, 1] * away_y + vector[code, 2] * away_x < 0
+        direction[part] = np.where(inward, opposite(code), code)
+    return replace(field, direction=direction, outward=True)
+
+
+def normals_at(field: Field, index: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Return the normals (z, y, x), times their planarity, at voxels of a box given by flat indices: shape (n, 3)."""
+    z, y, x = (i // CELL for i in np.unravel_index(index, shape))
+    planarity = field.planarity[z, y, x] / 255.0
+    return tables.direction_vectors()[field.direction[z, y, x]] * planarity[:, None]
+
+
+def opposite(code: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return the codes of the opposite directions; no direction stays none."""
+    half = np.uint16(DIRECTION_OPPOSITE)
+    other = np.where(code < half, code + half, code - half)
+    return np.where(code == DIRECTION_NONE, code, other).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Bearing:
+    """What is known of the sheets' direction when features of a box are computed."""
+
+    axis: NDArray[np.int32] | None = None
+    """The scroll's axis in each slice, shape (Z, 2), (y, x) in 1/8 voxel of the box; None: its side is unknown."""
+    field: Field | None = None
+    """None: no feature that needs it will be asked for."""
+
+    @classmethod
+    def of(cls, axis: NDArray[np.int32] | None, field: Field) -> Bearing:
+        """Return axis and directions, these turned away from it where it is known."""
+        return cls(axis, field if axis is None else turned(field, axis))

@@ -1,0 +1,115 @@
+"""The scene: what a volume shows before anything is learned on it, and the voxels that learning begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from gpu_nx47 import bank, direction, stats, survey
+from gpu_nx47.direction import Bearing
+from gpu_nx47.engine import histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.engine import Engine
+    from gpu_nx47.settings import Settings
+    from gpu_nx47.survey import Axis
+
+_CLASSES: Final = {"background": survey.BACKGROUND, "recto": survey.RECTO, "undecided": survey.UNDECIDED}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the survey told: the axis, and a labelled sample."""
+
+    axis: Axis
+    bearing: Bearing
+    """Axis and directions of the sheets, as the features take them."""
+    labels: NDArray[np.uint8]
+    """Pseudo-label of each drawn voxel."""
+    index: NDArray[np.int64]
+    """Flat indices in the box of the sample: drawn voxels that are decided."""
+    sample_labels: NDArray[np.uint8]
+    """0 or 1 at the sample."""
+    grey_counts: NDArray[np.int64]
+    """Exact histogram of the box."""
+
+    @property
+    def axis_used(self) -> bool:
+        """Whether it was sure enough which side the axis is on."""
+        return self.bearing.axis is not None
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """Drawn voxels of each pseudo-label."""
+        return {name: int((self.labels == code).sum()) for name, code in _CLASSES.items()}
+
+    @property
+    def keep_ratio(self) -> float:
+        """Share of the drawn voxels that are decided."""
+        return 1 - self.counted["undecided"] / len(self.labels)
+
+
+def look(engine: Engine, grey: NDArray[np.uint8], settings: Settings, progress: Callable[[int, int], None]) -> Scene:
+    """Return what direction field, axis and face search tell of a valid box.
+
+    Parameters
+    ----------
+    engine : Engine
+    grey : numpy.ndarray of uint8
+        The valid box.
+    settings : Settings
+    progress : callable
+        Called with (tiles done, tiles), for each of two passes.
+    """
+    index, order = survey.draw_voxels(settings.seed, grey.size, survey.DRAWS_PER_SAMPLE * settings.neuron.samples)
+    axis, bearing = orient(engine, grey, index, progress)
+    sharp = bank.measure(engine, grey, ("face",), bearing, index, progress).samples["face"]
+    counts = histogram(engine.backend, grey)
+    (cut,) = stats.otsu(counts, 2)
+    contrast = stats.class_mean(counts, cut + 1, 255) - stats.class_mean(counts, 0, cut)
+    labels = survey.pseudo_labels(sharp.astype(np.float64) * bank.feature("face").step, contrast)
+    keep = _balanced(labels, order, settings.neuron.samples)
+    return Scene(axis, bearing, labels, index[keep], labels[keep], counts)
+
+
+def orient(
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    index: NDArray[np.int64],
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Axis, Bearing]:
+    """Measure the sheets' directions, and turn them by the axis that they tell at drawn voxels, where it is sure.
+
+    Parameters
+    ----------
+    engine : Engine
+    grey : numpy.ndarray of uint8
+        The valid box.
+    index : numpy.ndarray of int64
+        Flat indices of the drawn voxels in the box.
+    progress : callable, optional
+        Called with (tiles done, tiles).
+    """
+    field = direction.measure(engine, grey, progress)
+    axis = survey.fit_axis(index, direction.normals_at(field, index, grey.shape), grey.shape)
+    sure = axis.confidence >= survey.AXIS_LIMIT
+    return axis, Bearing.of(axis.eighths(grey.shape[0]) if sure else None, field)
+
+
+def _balanced(labels: NDArray, order: NDArray, wanted: int) -> NDArray[np.int64]:
+    """Return the positions of the sample: rectos first come first served up to half, background for the rest."""
+    by_draw = np.argsort(order, kind="stable")
+    recto = by_draw[labels[by_draw] == survey.RECTO][: wanted // 2]
+    background = by_draw[labels[by_draw] == survey.BACKGROUND][: wanted - len(recto)]
+    return np.sort(np.concatenate([recto, background]))
+
+
+def usable(names: tuple[str, ...], axis_used: bool) -> tuple[str, ...]:
+    """Return the features that can be computed: where the axis is unknown, those without a side."""
+    return tuple(n for n in names if axis_used or bank.base(n) not in bank.ODD)

@@ -1,0 +1,83 @@
+"""What happens to one file, told as events, with the seconds and operations of each stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_nx47 import rescue
+from gpu_nx47.engine import histogram
+from gpu_nx47.events import Emit, Event
+from gpu_nx47.hardware import release_memory
+from gpu_nx47.journal.trace import STANDARD, array_trace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gpu_nx47.engine import Engine
+
+
+class Story:
+    """What happened to one file, as events, with the seconds and operations of each stage."""
+
+    def __init__(
+        self,
+        file: str,
+        emit: Emit,
+        engine: Engine,
+        clock: Callable[[], float] = time.monotonic,
+        record: str = STANDARD,
+    ) -> None:
+        self.file = file
+        self.record = record
+        self.emit = emit
+        self.stages: dict[str, dict[str, float]] = {}
+        self._meter = engine.backend
+        self._threads = engine.threads
+        self._phase = engine.phase
+        self._clock = clock
+
+    @contextmanager
+    def stage(self, name: str, step: str | None = None) -> Iterator[Callable[[int, int], None]]:
+        """Time a stage; yields what to call with (done, total)."""
+        if step:
+            self.emit(Event("STEP", {"name": step, "file": self.file}))
+        asked, executed = self._meter.total()
+        started = self._clock()
+
+        def progress(done: int, total: int) -> None:
+            data = {"file": self.file, "stage": name, "done": done, "total": total}
+            self.emit(Event("PROGRESS_UPDATE", data))
+
+        try:
+            with self._phase(name, self.file):
+                yield progress
+        finally:
+            release_memory()
+            seconds = self._clock() - started
+            now_asked, now_executed = self._meter.total()
+            entry = self.stages.setdefault(name, {"seconds": 0.0, "calc_ops": 0, "calc_ops_executed": 0})
+            entry["seconds"] += seconds
+            entry["calc_ops"] += now_asked - asked
+            entry["calc_ops_executed"] += now_executed - executed
+            entry["calc_per_sec"] = entry["calc_ops"] / entry["seconds"] if entry["seconds"] > 0 else 0.0
+
+    def trace(self, stage: str, array: NDArray) -> None:
+        """Emit ARRAY_TRACE of an array (see `journal.trace`)."""
+        if array.dtype == np.bool_:
+            active = int(np.count_nonzero(array))
+            counts = np.array([array.size - active, active])
+        elif array.size:
+            # Not metered: recording is no calculation of the run.
+            counts = rescue.whole(self._meter, "a trace", lambda: histogram(self._meter.backend, array))
+        else:
+            counts = np.zeros(1, np.int64)
+        self.traced(array_trace(stage, array, counts, self.record, self._threads))
+
+    def traced(self, told: dict[str, Any]) -> None:
+        """Emit ARRAY_TRACE of what `journal.trace` tells of an array or of a tile."""
+        self.emit(Event("ARRAY_TRACE", {"file": self.file, **told}))

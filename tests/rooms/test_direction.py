@@ -1,0 +1,187 @@
+"""Directions, the scroll's axis, and faces: what a volume shows before anything is learned on it."""
+
+import numpy as np
+import pytest
+
+from cpu_fallback import law
+from cpu_fallback.law import DIRECTION_NONE
+from gpu_nx47 import across, bank, direction, phantom, scene, survey, tables
+from gpu_nx47.backend import Meter
+from gpu_nx47.direction import Bearing, Field
+from gpu_nx47.engine import Engine, tiles
+from gpu_nx47.settings import ALONG_SHEETS, NeuronSettings, Settings
+
+SMALL = Settings(neuron=NeuronSettings(samples=4096))
+INNER, OUTER = 18, 26
+"""Radii of the ring's faces."""
+
+
+def engine(tile=(64, 64, 64), threads=1):
+    return Engine(Meter(law), tile, threads)
+
+
+def inside(size, seed):
+    return np.ascontiguousarray(phantom.make_phantom(size, seed).image[3:-3, 3:-3, 3:-3])
+
+
+def ring():
+    y, x = np.mgrid[:64, :64]
+    radius = np.hypot(y - 31.5, x - 31.5)
+    grey = np.where((radius > INNER) & (radius < OUTER), 170, 70).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(grey, (24, 64, 64))), np.broadcast_to(radius, (24, 64, 64))
+
+
+def shown(grey, settings=SMALL, **how):
+    return scene.look(engine(**how), grey, settings, lambda _done, _total: None)
+
+
+@pytest.mark.parametrize(("tile", "threads"), [((13, 40, 17), 2), ((6, 9, 64), 1)])
+def test_neither_tiles_nor_threads_change_directions_faces_or_votes(tile, threads):
+    grey = inside(39, 1)
+    one, two = shown(grey), shown(grey, tile=tile, threads=threads)
+    assert one.axis == two.axis
+    assert one.bearing.field.outward == two.bearing.field.outward
+    for name in ("direction", "planarity"):
+        assert (getattr(one.bearing.field, name) == getattr(two.bearing.field, name)).all()
+    assert (one.labels == two.labels).all()
+    assert (one.index == two.index).all()
+    probability = np.random.default_rng(0).integers(0, 65_536, grey.shape, dtype=np.uint16)
+    votes = [across.voted(engine(*how), probability, one.bearing.field) for how in (((64,) * 3, 1), (tile, threads))]
+    assert (votes[0][0] == votes[1][0]).all()
+    assert (votes[0][1] == votes[1][1]).all()
+    assert (votes[0][1] == np.bincount(votes[0][0].reshape(-1), minlength=65_536)).all()
+
+
+@pytest.mark.parametrize("outward", [True, False])
+@pytest.mark.parametrize("name", ALONG_SHEETS)
+def test_no_tiling_changes_what_is_read_along_and_across(name, outward):
+    grey = inside(35, 2)
+    field = direction.measure(engine(), grey)
+    bearing = Bearing(None, Field(field.direction, field.planarity, outward))
+    margin = bank.halo([name])
+    whole = np.zeros(grey.shape, np.int64)
+    meter = Meter(law)
+    for piece in tiles(grey.shape, (7, 11, 9)):
+        whole[piece.core] = bank.TileBank(meter, grey, piece, bearing, margin, [name]).codes(name)
+    (piece,) = tiles(grey.shape, grey.shape)
+    assert (bank.TileBank(meter, grey, piece, bearing, margin, [name]).codes(name) == whole).all()
+    assert whole.any()
+
+
+def test_a_crop_of_the_field_gives_each_voxel_its_own_cell():
+    shape = (7, 9, 5)
+    cells = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
+    field = Field(cells, np.zeros(cells.shape, np.uint8))
+    whole = cells.repeat(2, 0).repeat(2, 1).repeat(2, 2)[:7, :9, :5]
+    for piece in tiles(shape, (3, 4, 5)):
+        for margin in (0, 1, 2):
+            crop = piece.crop(margin)
+            cut, phase = field.cut(crop)
+            place = [(np.arange(s.stop - s.start) + p) // 2 for s, p in zip(crop, phase, strict=True)]
+            assert (cut[np.ix_(*place)] == whole[crop]).all()
+
+
+def test_opposite_directions_have_opposite_vectors_and_none_stays_none():
+    codes = np.arange(DIRECTION_NONE + 1, dtype=np.uint16)
+    vectors = tables.direction_vectors()
+    other = direction.opposite(codes)
+    assert (vectors[other] == -vectors).all()
+    assert (direction.opposite(other) == codes).all()
+    assert other[-1] == DIRECTION_NONE
+
+
+def test_turned_normals_point_away_from_an_axis_that_drifts():
+    grey = inside(40, 5)
+    axis = np.stack([np.linspace(60, 200, len(grey)), np.linspace(40, 250, len(grey))], axis=1).astype(np.int32)
+    field = direction.measure(engine(), grey)
+    turned = direction.turned(field, axis)
+    same = turned.direction == field.direction
+    assert same.any()
+    assert not same.all()
+    assert (turned.direction[~same] == direction.opposite(field.direction[~same])).all()
+    z, y, x = np.indices(field.direction.shape) * 2
+    normal = tables.direction_vectors()[turned.direction]
+    line = axis[np.minimum(z, len(axis) - 1)] / 8
+    outward = normal[..., 1] * (y + 0.5 - line[..., 0]) + normal[..., 2] * (x + 0.5 - line[..., 1])
+    assert outward.min() > -1e-3
+
+
+def test_the_normals_of_a_ring_are_its_radii_and_its_planes_are_planar():
+    grey, radius = ring()
+    field = shown(grey).bearing.field
+    z, y, x = np.indices(field.direction.shape) * 2 + 0.5
+    away = np.stack([0 * z, y - 31.5, x - 31.5], axis=-1)
+    away /= np.sqrt((away * away).sum(-1, keepdims=True))
+    near = (np.abs(radius[::2, ::2, ::2] - 22) < 6)[: len(z)]
+    cosine = (tables.direction_vectors()[field.direction] * away).sum(-1)[near]
+    assert np.quantile(cosine, 0.02) > 0.99
+    assert np.median(field.planarity[near]) > 0.7 * 255
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_axis_lies_on_the_right_side(seed):
+    made = phantom.make_phantom(96, seed)
+    grey = np.ascontiguousarray(made.image[3:-3, 3:-3, 3:-3])
+    field = direction.measure(engine(), grey)
+    index, _ = survey.draw_voxels(47, grey.size, 32_768)
+    axis = survey.fit_axis(index, direction.normals_at(field, index, grey.shape), grey.shape)
+    if axis.confidence < survey.AXIS_LIMIT:
+        return  # it may say that it does not know
+    found = direction.turned(field, axis.eighths(len(grey)))
+    true = direction.turned(field, np.rint((made.axis[3:-3] - 3) * 8).astype(np.int32))
+    assert (found.direction == true.direction)[field.planarity > 100].mean() > 0.85
+
+
+def test_noise_and_parallel_sheets_have_no_known_axis():
+    rng = np.random.default_rng(7)
+    noise = rng.integers(0, 256, (48, 48, 48), dtype=np.uint8)
+    planes = np.broadcast_to(np.where(np.arange(48)[None, :, None] % 16 < 8, 170, 70), (48, 48, 48)).astype(np.uint8)
+    for grey in (noise, np.ascontiguousarray(planes)):
+        found = shown(grey)
+        assert found.axis.confidence < survey.AXIS_LIMIT
+        assert not found.axis_used
+        assert found.bearing.axis is None
+        assert not found.bearing.field.outward
+
+
+def test_pseudo_labels_mark_the_inner_face_of_a_ring():
+    grey, radius = ring()
+    found = shown(grey)
+    assert (found.axis.y, found.axis.x) == pytest.approx((31.5, 31.5), abs=1.0)
+    index, _ = survey.draw_voxels(SMALL.seed, grey.size, survey.DRAWS_PER_SAMPLE * SMALL.neuron.samples)
+    r = radius.reshape(-1)[index]
+    recto = found.labels == survey.RECTO
+    assert recto.sum() > 100
+    assert r[recto].min() > INNER - 1
+    assert r[recto].max() < INNER + 4
+    assert (found.labels[(r > INNER + 0.5) & (r < INNER + 2)] == survey.RECTO).mean() > 0.95
+
+
+def test_both_faces_are_marked_where_no_side_is_known():
+    grey, radius = ring()
+    field = shown(grey).bearing.field
+    (piece,) = tiles(grey.shape, grey.shape)
+
+    def faces(outward):
+        bearing = Bearing(None, Field(field.direction, field.planarity, outward))
+        return bank.TileBank(Meter(law), grey, piece, bearing, bank.halo(["face"])).codes("face") > 64 * 20
+
+    one, both = faces(True), faces(False)
+    inner, outer = (radius > INNER + 0.5) & (radius < INNER + 2), (radius < OUTER - 0.5) & (radius > OUTER - 2)
+    assert one[inner].mean() > 0.95
+    assert not one[outer].any()
+    assert both[inner].mean() > 0.95
+    assert both[outer].mean() > 0.95
+    assert (both | ~one).all()
+
+
+def test_a_vote_keeps_what_is_even_fills_a_pinhole_and_removes_a_speck():
+    grey, radius = ring()
+    field = shown(grey).bearing.field
+    even, _ = across.voted(engine(), np.full(grey.shape, 12_345, np.uint16), field)
+    assert (even == 12_345).all()
+    sheet = np.where(np.abs(radius - 22) < 3, 65_535, 0).astype(np.uint16)
+    sheet[12, 31, 53], sheet[12, 31, 31] = 0, 65_535
+    found, _ = across.voted(engine(), sheet, field)
+    assert found[12, 31, 53] > 60_000
+    assert found[12, 31, 31] < 6_000
