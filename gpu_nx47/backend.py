@@ -184,10 +184,15 @@ class Meter:
         self.__dict__[name] = counted
         return counted
 
-    def total(self) -> tuple[int, int]:
-        """Return (asked, executed) operations so far."""
+    def exact_total(self) -> tuple[float, float]:
+        """Return (asked, executed) operations so far; costs a voxel are eighths, so their sums are exact."""
         with self._lock:
-            return round(sum(self.asked.values())), round(sum(self.executed.values()))
+            return sum(self.asked.values()), sum(self.executed.values())
+
+    def total(self) -> tuple[int, int]:
+        """Return (asked, executed) operations so far, to the nearest whole number."""
+        asked, executed = self.exact_total()
+        return round(asked), round(executed)
 
 
 class _Thread(threading.local):

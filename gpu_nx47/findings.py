@@ -126,7 +126,9 @@ def rarity(histograms: Mapping[str, Histogram], codes: Mapping[str, int]) -> lis
 def explained_points(
     engine: Engine, grey: NDArray[np.uint8], solved: Solved, points: list[dict[str, Any]], origin: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return golden points with their features, what each adds to the logit, and the neuron's bias.
+    """Return golden points with their features, what each adds to the neuron's own logit, and its bias.
+
+    The point's probability is the mean along its sheet, so the logit need not be its.
 
     Parameters
     ----------

@@ -100,10 +100,9 @@ def solve(
     settings = settings if model is None else model.settings(settings)
     with story.stage("survey", "features_extract_start") as progress:
         scene = look(engine, grey, settings, progress)
-    bearing = scene.bearing
     with story.stage("features") as progress:
         names = usable(_asked(settings) if model is None else model.unit.features, scene.axis_used)
-        measured = bank.measure(engine, grey, names, bearing, scene.index, progress)
+        measured = bank.measure(engine, grey, names, scene.bearing, scene.index, progress)
     with story.stage("select", "select_start"):
         chosen = _choose(settings, names, measured, scene) if model is None else _of_model(model, names)
     with story.stage("train", "train_start") as progress:
@@ -113,7 +112,7 @@ def solve(
         places = _cell_tables(chosen, measured.histograms, references)
         keep = "features" in settings.save or settings.record == FORENSIC
         tell = story.traced if settings.record == FORENSIC else None
-        found = infer(engine, grey, trained.unit, bearing, places, keep, progress, settings.record != LIGHT, tell)
+        found = infer(engine, grey, trained.unit, scene.bearing, places, keep, progress, settings.record != LIGHT, tell)
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, cutter, masks = _segment(engine, found, settings)

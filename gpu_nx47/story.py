@@ -46,7 +46,7 @@ class Story:
         """Time a stage; yields what to call with (done, total)."""
         if step:
             self.emit(Event("STEP", {"name": step, "file": self.file}))
-        asked, executed = self._meter.total()
+        asked, executed = self._meter.exact_total()
         started = self._clock()
 
         def progress(done: int, total: int) -> None:
@@ -59,11 +59,12 @@ class Story:
         finally:
             release_memory()
             seconds = self._clock() - started
-            now_asked, now_executed = self._meter.total()
+            now_asked, now_executed = self._meter.exact_total()
             entry = self.stages.setdefault(name, {"seconds": 0.0, "calc_ops": 0, "calc_ops_executed": 0})
             entry["seconds"] += seconds
-            entry["calc_ops"] += now_asked - asked
-            entry["calc_ops_executed"] += now_executed - executed
+            # Rounded here: what other volumes have asked for before must not move the last digit.
+            entry["calc_ops"] += round(now_asked - asked)
+            entry["calc_ops_executed"] += round(now_executed - executed)
             entry["calc_per_sec"] = entry["calc_ops"] / entry["seconds"] if entry["seconds"] > 0 else 0.0
 
     def trace(self, stage: str, array: NDArray) -> None:

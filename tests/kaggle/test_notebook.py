@@ -116,7 +116,15 @@ def test_a_damaged_wheel_is_not_installed(filled, tmp_path):
 
 def test_a_run_that_fails_fails_the_notebook(filled, tmp_path):
     doctor, run, check = code_cells(filled)[2:5]
-    names = {"ROOT": tmp_path / "none", "WORKING": tmp_path, "BACKEND": "law", "TIME_BUDGET": "1h", "SETTINGS": []}
+    names = {
+        "ROOT": tmp_path / "none",
+        "WORKING": tmp_path,
+        "BACKEND": "law",
+        "TIME_BUDGET": "1h",
+        "SETTINGS": [],
+        "TRAIN": False,
+        "MODEL": "",
+    }
     space = {**names, **{name: __import__(name) for name in ("subprocess", "sys", "time")}}
     exec(doctor.replace('"doctor", "--output", WORKING', '"--version"'), space)
     with pytest.raises(RuntimeError, match="nx47 run ended with exit code 2"):

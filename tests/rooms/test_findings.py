@@ -50,16 +50,17 @@ def test_few_voxels_and_many_have_the_runs_codes():
         assert few[name] == many[name][:9]
 
 
-def test_the_parts_of_a_voxel_make_up_its_probability():
+def test_the_parts_of_a_voxel_make_up_the_neurons_own_probability():
     volume, found, engine = case()
     grey, unit = inside_of(volume), found.trained.unit
     index = np.random.default_rng(1).choice(grey.size, 40, replace=False).astype(np.int64)
     codes = findings.feature_codes(engine, grey, unit.features, found.scene.bearing, index)
-    for k, place in enumerate(index.tolist()):
+    kinds = {name: np.int16 if found.histograms[name].low else np.uint16 for name in unit.features}
+    for k in range(len(index)):
         told = findings.contributions(unit, {name: codes[name][k] for name in unit.features})
         logit = sum(one["logit"] for one in told.values()) + float(unit.bias)
-        p = int(found.probability.reshape(-1)[place]) / tables.PROBABILITY_ONE
-        assert 1 / (1 + np.exp(-logit)) == pytest.approx(p, abs=2e-4)
+        own = unit.probability(engine.backend, tuple(np.array([[[codes[n][k]]]], kinds[n]) for n in unit.features))
+        assert 1 / (1 + np.exp(-logit)) == pytest.approx(int(own[0, 0, 0]) / tables.PROBABILITY_ONE, abs=2e-4)
         for name, one in told.items():
             assert one["value"] == pytest.approx(codes[name][k] * bank.feature(name).step)
             mean, deviation = found.histograms[name].mean_deviation()
