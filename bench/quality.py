@@ -3,7 +3,7 @@
 Every choice of a peer (sigma, cut, cleaning) is made on training seeds, by the mean of SurfaceDice and VOI score; ours
 has none to make and sees the images only. Betti errors are sums over octants of |difference|, a volume.
 
-Usage: ``python bench/quality.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103] [--no-forest] [--write]``
+Usage: ``python bench/quality.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103] [--no-forest | --ours] [--write]``
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def forest(train: list[Phantom]) -> Callable[[Phantom], Masks]:
     return lambda phantom: forest_masks(phantom, forest_probability(trained, phantom))
 
 
-def autonomous(size: int, seeds: list[int]) -> list[np.ndarray]:
-    """Our masks: `nx47 run` on the images alone."""
+def ours(size: int, seeds: list[int], settings: dict[str, str]) -> list[np.ndarray]:
+    """Our masks: `nx47 run` on the images alone, or with a model."""
     with tempfile.TemporaryDirectory() as folder:
         root, out = Path(folder) / "root", Path(folder) / "out"
         write_phantom_root(root, size=size, seeds=seeds)
-        archive = gpu_nx47.run(root, out).submission
+        archive = gpu_nx47.run(root, out, settings).submission
         if archive is None:
             raise RuntimeError("the run wrote no submission")
         masks = find_masks(archive, "submission")
@@ -105,7 +105,7 @@ def row(title: str, scores: list[Score], how: str) -> str:
     return f"{title:22s} {figures[0]:6.3f} {figures[1]:6.3f} {figures[2]:6.3f} {bound:6.3f} {counts}   {each}   {how}"
 
 
-def measure(size: int, seeds: list[int], train_seeds: list[int], *, with_forest: bool) -> list[str]:
+def measure(size: int, seeds: list[int], train_seeds: list[int], *, with_forest: bool, ours_only: bool) -> list[str]:
     """All rows of the table."""
     train, test = ([make_phantom(size, seed) for seed in group] for group in (train_seeds, seeds))
     references = [Reference(phantom.label) for phantom in test]
@@ -118,7 +118,10 @@ def measure(size: int, seeds: list[int], train_seeds: list[int], *, with_forest:
         lines.append(row(title, scores, how))
         print(lines[-1], flush=True)
 
-    add("nx47 autonomous", autonomous(size, seeds), "its defaults")
+    add("nx47 autonomous", ours(size, seeds, {}), "its defaults")
+    add("nx47 supervised", ours(size, seeds, {"model": "phantoms"}), "its model of other phantoms")
+    if ours_only:
+        return lines
     peers: dict[str, tuple[Callable[[Phantom], Masks], list[Phantom]]] = {
         "Otsu": (otsu, train),
         "smoothed threshold": (smoothed, train),
@@ -142,6 +145,7 @@ def main() -> None:
     options.add_argument("--seeds", type=integers, default=[0, 1, 2, 3, 4])
     options.add_argument("--train-seeds", type=integers, default=[101, 102, 103])
     options.add_argument("--no-forest", action="store_true", help="leave the random forest out (minutes)")
+    options.add_argument("--ours", action="store_true", help="leave all peers out")
     options.add_argument("--write", action="store_true", help="also write bench/results/quality.txt")
     given = options.parse_args()
     start = time.monotonic()
@@ -151,7 +155,7 @@ def main() -> None:
         f"nx47 {gpu_nx47.__version__}, Python {platform.python_version()}, numpy {np.__version__}, "
         f"scipy {scipy.__version__}, scikit-image {skimage.__version__}",
         "",
-        *measure(given.size, given.seeds, given.train_seeds, with_forest=not given.no_forest),
+        *measure(given.size, given.seeds, given.train_seeds, with_forest=not given.no_forest, ours_only=given.ours),
         f"measured in {time.monotonic() - start:.0f} s",
     ]
     if given.write:
