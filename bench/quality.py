@@ -3,7 +3,8 @@
 Every choice of a peer (sigma, cut, cleaning) is made on training seeds, by the mean of SurfaceDice and VOI score; ours
 has none to make and sees the images only. Betti errors are sums over octants of |difference|, a volume.
 
-Usage: ``python bench/quality.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103] [--no-forest | --ours] [--write]``
+Usage: ``python bench/quality.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103] [--no-forest | --ours]
+[--write]``
 """
 
 from __future__ import annotations
