@@ -1,5 +1,7 @@
 """Real volumes, where the machine has them: the run ends with an acceptable zip, whatever the volume is."""
 
+from importlib.util import find_spec
+
 import pytest
 import tifffile
 
@@ -18,7 +20,16 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+SMALL = ("ovule_cells", "ovule_walls")
+"""What the law alone does in seconds; its bits are the compiled ones' (tests/golden), and these take it minutes."""
+
+
+def volumes():
+    slow = pytest.mark.skipif(find_spec("numba") is None, reason="the law alone takes minutes")
+    return [name if name in SMALL else pytest.param(name, marks=slow) for name in NAMES]
+
+
+@pytest.mark.parametrize("name", volumes())
 def test_a_real_volume_gets_an_acceptable_mask(real_data, tmp_path, name):
     path = real_data / f"{name}.tif"
     result = gpu_nx47.run(path, tmp_path / "out")
