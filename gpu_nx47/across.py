@@ -80,14 +80,18 @@ class Across:
         most = STEP_REACH + LAYER_REACH
         if self._along is None:
             outer, radius = most + DISK_REACH, tables.gaussian_radius(SIGMA)
-            grey = self._cut(self._grey, outer + radius, self._margin)
+            grey = self._tile.cut(self._grey, outer + radius, self._margin)
             smooth = self._backend.gaussian(grey, taps=tables.gaussian_taps(SIGMA))
             offsets = tables.disk_offsets(DISK)
             found = self._sum(
-                self._cut(smooth, outer, outer + radius), outer, offsets, mean_weights(offsets.shape[1]), DISK_SHIFT
+                self._tile.cut(smooth, outer, outer + radius),
+                outer,
+                offsets,
+                mean_weights(offsets.shape[1]),
+                DISK_SHIFT,
             )
-            self._along = self._cut(found, most, outer)
-        return self._cut(self._along, margin, most)
+            self._along = self._tile.cut(found, most, outer)
+        return self._tile.cut(self._along, margin, most)
 
     def step(self, margin: int = 0, *, back: bool = False) -> Any:
         """Return the step from dark to bright along the normal, 1/64 grey, on the core with a margin.
@@ -100,8 +104,8 @@ class Across:
             found = self._sum(
                 self.along(most), most, tables.line_offsets(STEP), weights, STEP_SHIFT, signed=True, back=back
             )
-            self._steps[back] = self._cut(found, LAYER_REACH, most)
-        return self._cut(self._steps[back], margin, LAYER_REACH)
+            self._steps[back] = self._tile.cut(found, LAYER_REACH, most)
+        return self._tile.cut(self._steps[back], margin, LAYER_REACH)
 
     def face(self) -> Any:
         """Return the sharpest step that lies at most two voxels before a voxel, 1/64 grey; 0 where none is a peak.
@@ -119,7 +123,7 @@ class Across:
         offsets = tables.line_offsets(LAYER)
         steps = self.step(LAYER_REACH, back=back)
         found = self._backend.directional_peak(steps, direction, phase=phase, offsets=offsets)
-        return self._cut(found, 0, LAYER_REACH)
+        return self._tile.cut(found, 0, LAYER_REACH)
 
     def _sum(
         self,
@@ -148,12 +152,6 @@ class Across:
             raise SettingsError("what lies along or across the sheets needs their directions, which were not measured")
         direction, phase = self._field.cut(self._tile.crop(margin))
         return self._backend.to_device(opposite(direction) if back else direction), phase
-
-    def _cut(self, array: Any, inner: int, outer: int) -> Any:
-        if inner == outer:
-            return array
-        cut = array[self._tile.within(inner, outer)]
-        return cut if cut.flags.c_contiguous else cut.copy()
 
 
 def voted(

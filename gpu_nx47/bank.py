@@ -148,7 +148,7 @@ class TileBank:
 
     def grey(self, margin: int) -> Any:
         """Return the grey values of the core with a margin."""
-        return self._cut(self._grey, margin, self._margin)
+        return self.tile.cut(self._grey, margin, self._margin)
 
     def smooth(self, sigma: float, margin: int) -> Any:
         """Return G(sigma) in Q8.8 on the core with a margin of at most 1."""
@@ -160,7 +160,7 @@ class TileBank:
                 window=self.tile.within(1, self._margin),
             )
             self._smooth |= zip(sorted(wanted), found, strict=True)
-        return self._cut(self._smooth[sigma], margin, 1)
+        return self.tile.cut(self._smooth[sigma], margin, 1)
 
     def stencil(self, result: str, sigma: float) -> Any:
         """Return a result of `stencils` on G(sigma), on the core; the others of that scale are kept until asked for."""
@@ -179,13 +179,7 @@ class TileBank:
 
     def trim(self, codes: Any, margin: int) -> Any:
         """Return the core of codes computed with a margin."""
-        return self._cut(codes, 0, margin)
-
-    def _cut(self, array: Any, inner: int, outer: int) -> Any:
-        if inner == outer:
-            return array
-        cut = array[self.tile.within(inner, outer)]
-        return cut if cut.flags.c_contiguous else cut.copy()
+        return self.tile.cut(codes, 0, margin)
 
 
 def _gaussian(name: str, sigma: float) -> Feature:

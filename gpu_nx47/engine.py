@@ -84,6 +84,13 @@ class Tile:
         z, y, x = (slice(s.start - t.start, s.stop - t.start) for s, t in zip(small, large, strict=True))
         return z, y, x
 
+    def cut(self, array: Any, inner: int, outer: int) -> Any:
+        """Return `crop(inner)`, C-contiguous, of a host or device array that holds `crop(outer)`."""
+        if inner == outer:
+            return array
+        part = array[self.within(inner, outer)]
+        return part if part.flags.c_contiguous else part.copy()
+
 
 def tiles(shape: Shape, tile: Shape) -> list[Tile]:
     """Cut a volume into tiles of at most `tile` voxels an axis, in raster order."""

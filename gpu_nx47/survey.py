@@ -101,7 +101,8 @@ def fit_axis(index: NDArray[np.int64], normal: NDArray[np.float64], shape: tuple
     error = scale / np.sqrt(max(small, 1e-9) / 16)
     reach = abs(cy * weak[0] + cx * weak[1])
     half = max(shape[1:]) / 2
-    # Measured on phantoms: at 18 errors and more the side was right in 29 of 30, at 60 in all.
+    # Of 30 phantoms (128-cubes, seeds 101 to 130) all are claimed. One side was wrong, 24 errors away; of the right
+    # ones outside the box the nearest lay 17 errors away.
     sure = max(reach / (32 * error), half / (2 * error) if reach < half else 0.0)
     ry, rx = y - y0 - cy, x - x0 - cx
     away = np.maximum(np.sqrt(ry * ry + rx * rx), 1e-9)
