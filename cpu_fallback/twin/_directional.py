@@ -1,21 +1,23 @@
-"""Twins of `law/_directional.py`: a cell reads the ways of its direction, as steps in memory, for several voxels."""
+"""Twins of `law/_directional.py`: cells of one direction in a row are read together, eight voxels of a row at once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._directional import accept_directional_peak, accept_directional_sum
 from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._lanes import LANES, add_product, higher_peak, load, same, shifted, store
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from cpu_fallback.law._directional import Codes, Phase
 
-_NEXT = np.uint64(1)
+_CELLS = LANES // 2  # that eight voxels of a row lie in
+_ZERO = np.int32(0)
 
 
 def directional_sum(
@@ -33,10 +35,9 @@ def directional_sum(
     accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed)
     low, high = (-32768, 32767) if signed else (0, 65535)
     limits = np.array([1 << shift >> 1, shift, low, high], np.int32)
-    padded, steps, first = _endless(codes, phase, offsets)
-    cells = _of_whole_cells(direction, np.int16 if signed else np.uint16)
-    _sums(padded, direction, steps, first, weights, limits, cells)
-    return _cut(cells, codes, phase)
+    result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
+    _sums(*_endless(codes, phase, offsets), direction, phase, weights, limits, result)
+    return result
 
 
 def directional_peak(
@@ -44,35 +45,29 @@ def directional_peak(
 ) -> NDArray[np.uint16]:
     """Twin of law.directional_peak."""
     accept_directional_peak(codes, direction, phase, offsets)
-    padded, steps, first = _endless(codes, phase, offsets)
-    cells = _of_whole_cells(direction, np.uint16)
-    _peaks(padded, direction, steps, first, cells)
-    return _cut(cells, codes, phase)
+    result = np.empty(codes.shape, np.uint16)
+    _peaks(*_endless(codes, phase, offsets), direction, phase, result)
+    return result
 
 
-def _endless(codes: Codes, phase: Phase, offsets: NDArray[np.int8]) -> tuple[NDArray, NDArray[np.uint64], Phase]:
-    """Return the codes with their border, every way as a step through them, and the first voxel of the first cell.
+def _endless(
+    codes: Codes, phase: Phase, offsets: NDArray[np.int8]
+) -> tuple[NDArray, NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the codes with their border, flat; every way as a step through them; where the first cell begins.
 
-    The border reaches a voxel farther than the ways, for the voxels that only complete a cell.
+    With it come the steps to the next row and slice. The border reaches a voxel farther than the ways, for the voxels
+    that only complete a cell; behind the last voxel is room for eight that are read and not used.
     """
     reach = 1 + max(int(offsets.max()), -int(offsets.min()))
     at_z, at_y, at_x = (reflect_index(n, reach) for n in codes.shape)
-    padded = np.empty((at_z.size, at_y.size, at_x.size), codes.dtype)
-    _pad(codes, at_z, at_y, at_x, reach, padded)
+    room = at_z.size * at_y.size * at_x.size
+    flat = np.zeros(room + LANES, codes.dtype)
+    _pad(codes, at_z, at_y, at_x, reach, flat[:room].reshape(at_z.size, at_y.size, at_x.size))
     steps = np.empty(offsets.shape[:2], np.uint64)
     _find_steps(offsets, at_y.size, at_x.size, steps)
-    return padded, steps, (reach - phase[0], reach - phase[1], reach - phase[2])
-
-
-def _of_whole_cells(direction: NDArray[np.uint16], dtype: DTypeLike) -> NDArray:
-    z, y, x = direction.shape
-    return np.empty((2 * z, 2 * y, 2 * x), dtype)
-
-
-def _cut(cells: NDArray, codes: Codes, phase: Phase) -> NDArray:
-    """Return the voxels that are there; no copy where every cell is complete."""
-    z, y, x = (slice(p, p + n) for p, n in zip(phase, codes.shape, strict=True))
-    return np.ascontiguousarray(cells[z, y, x])
+    row, plane = at_x.size, at_y.size * at_x.size
+    start = (reach - phase[0]) * plane + (reach - phase[1]) * row + reach - phase[2]
+    return flat, steps, np.array([start, row, plane], np.uint64)
 
 
 @compiled
@@ -106,93 +101,109 @@ def _find_steps(offsets: NDArray[np.int8], height: int, width: int, steps: NDArr
 
 @compiled
 def _sums(
-    padded: NDArray,
-    direction: NDArray[np.uint16],
+    flat: NDArray,
     steps: NDArray[np.uint64],
-    first: tuple[int, int, int],
+    place: NDArray[np.uint64],
+    direction: NDArray[np.uint16],
+    phase: tuple[int, int, int],
     weights: NDArray[np.int32],
     limits: NDArray[np.int32],
-    cells: NDArray,
+    result: NDArray,
 ) -> None:
-    flat = padded.reshape(-1)
-    _, height, width = padded.shape
+    rows = np.empty((4, 2 * direction.shape[2] + LANES), result.dtype)
+    start, row, plane = place
     for z in range(direction.shape[0]):
         for y in range(direction.shape[1]):
-            start = ((first[0] + 2 * z) * height + first[1] + 2 * y) * width + first[2]
-            for i in range(2):
-                # Four voxels of a cell at a time: their sums stay in registers, and rows of one slice in the cache.
-                _row_of_sums(
-                    flat,
-                    direction[z, y],
-                    steps,
-                    np.uint64(start + i * height * width),
-                    np.uint64(width),
-                    weights,
-                    limits,
-                    cells[2 * z + i, 2 * y],
-                    cells[2 * z + i, 2 * y + 1],
-                )
+            at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
+            _cells_of_sums(flat, at, row, plane, direction[z, y], steps, weights, limits, rows)
+            _keep(rows, 2 * z - phase[0], 2 * y - phase[1], phase[2], result)
 
 
 @compiled
-def _row_of_sums(
+def _cells_of_sums(
     flat: NDArray,
-    row: NDArray[np.uint16],
-    steps: NDArray[np.uint64],
     start: np.uint64,
-    width: np.uint64,
+    row: np.uint64,
+    plane: np.uint64,
+    direction: NDArray[np.uint16],
+    steps: NDArray[np.uint64],
     weights: NDArray[np.int32],
     limits: NDArray[np.int32],
-    upper: NDArray,
-    lower: NDArray,
+    rows: NDArray,
 ) -> None:
-    for x in range(row.size):
-        at, way = start + np.uint64(2 * x), steps[row[x]]
-        a = b = c = d = np.int32(0)
+    half, shift, low, high = limits
+    x = 0
+    while x < direction.size:
+        at, way = start + np.uint64(2 * x), steps[direction[x]]
+        a = b = c = d = same(_ZERO)
         for k in range(weights.size):
             weight, i = weights[k], at + way[k]
-            a += weight * np.int32(flat[i])
-            b += weight * np.int32(flat[i + _NEXT])
-            c += weight * np.int32(flat[i + width])
-            d += weight * np.int32(flat[i + width + _NEXT])
-        upper[2 * x], upper[2 * x + 1] = _code(a, limits), _code(b, limits)
-        lower[2 * x], lower[2 * x + 1] = _code(c, limits), _code(d, limits)
+            a = add_product(a, weight, load(flat, i))
+            b = add_product(b, weight, load(flat, i + row))
+            c = add_product(c, weight, load(flat, i + plane))
+            d = add_product(d, weight, load(flat, i + plane + row))
+        here = np.uint64(2 * x)
+        store(shifted(a, half, shift, low, high), rows[0], here)
+        store(shifted(b, half, shift, low, high), rows[1], here)
+        store(shifted(c, half, shift, low, high), rows[2], here)
+        store(shifted(d, half, shift, low, high), rows[3], here)
+        x = _next(direction, x)
 
 
 @compiled
-def _code(total: np.int32, limits: NDArray[np.int32]) -> np.int32:
-    half, shift, low, high = limits
-    return max(min((total + half) >> shift, high), low)
+def _next(direction: NDArray[np.uint16], x: int) -> int:
+    """Return the first cell that what was read for this one does not hold: what is wrong there is written over."""
+    end = x + 1
+    while end < min(x + _CELLS, direction.size) and direction[end] == direction[x]:
+        end += 1
+    return end
+
+
+@compiled
+def _keep(rows: NDArray, z: int, y: int, first: int, result: NDArray) -> None:
+    """Copy the four rows of a line of cells to where there are voxels of them."""
+    for k in range(4):
+        at_z, at_y = z + k // 2, y + k % 2
+        if 0 <= at_z < result.shape[0] and 0 <= at_y < result.shape[1]:
+            result[at_z, at_y] = rows[k, first : first + result.shape[2]]
 
 
 @compiled
 def _peaks(
-    padded: NDArray[np.int16],
-    direction: NDArray[np.uint16],
+    flat: NDArray[np.int16],
     steps: NDArray[np.uint64],
-    first: tuple[int, int, int],
-    cells: NDArray[np.uint16],
+    place: NDArray[np.uint64],
+    direction: NDArray[np.uint16],
+    phase: tuple[int, int, int],
+    result: NDArray[np.uint16],
 ) -> None:
-    flat = padded.reshape(-1)
-    _, height, width = padded.shape
-    for z in range(cells.shape[0]):
-        for y in range(cells.shape[1]):
-            start = np.uint64(((first[0] + z) * height + first[1] + y) * width + first[2])
-            row, out = direction[z >> 1, y >> 1], cells[z, y]
-            for x in range(row.size):
-                way, at = steps[row[x]], start + np.uint64(2 * x)
-                out[2 * x] = _highest(flat, at, way)
-                out[2 * x + 1] = _highest(flat, at + _NEXT, way)
+    rows = np.empty((4, 2 * direction.shape[2] + LANES), result.dtype)
+    start, row, plane = place
+    for z in range(direction.shape[0]):
+        for y in range(direction.shape[1]):
+            at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
+            for k in range(4):
+                begin = at + np.uint64(k // 2) * plane + np.uint64(k % 2) * row
+                _row_of_peaks(flat, begin, direction[z, y], steps, rows[k])
+            _keep(rows, 2 * z - phase[0], 2 * y - phase[1], phase[2], result)
 
 
 @compiled
-def _highest(flat: NDArray[np.int16], at: np.uint64, way: NDArray[np.uint64]) -> np.uint16:
-    peak = np.int32(0)
-    before, here = np.int32(flat[at + way[0]]), np.int32(flat[at + way[1]])
-    for k in range(2, way.size):
-        after = np.int32(flat[at + way[k]])
-        # A factor in place of a branch, which no processor guesses on noise.
-        higher = np.int32(here >= before) & np.int32(here >= after) & np.int32(here > peak)
-        peak += (here - peak) * higher
-        before, here = here, after
-    return np.uint16(peak)
+def _row_of_peaks(
+    flat: NDArray[np.int16],
+    start: np.uint64,
+    direction: NDArray[np.uint16],
+    steps: NDArray[np.uint64],
+    row: NDArray[np.uint16],
+) -> None:
+    x = 0
+    while x < direction.size:
+        at, way = start + np.uint64(2 * x), steps[direction[x]]
+        peak = same(_ZERO)
+        before, here = load(flat, at + way[0]), load(flat, at + way[1])
+        for k in range(2, way.size):
+            after = load(flat, at + way[k])
+            peak = higher_peak(peak, before, here, after)
+            before, here = here, after
+        store(peak, row, np.uint64(2 * x))
+        x = _next(direction, x)

@@ -17,6 +17,9 @@ BLOCK = 1 << 16
 blocks spend more on calls.
 """
 
+FEATURES = 4
+"""Features added to a sum while it is in a register: half the time of one after the other."""
+
 SAMPLES = 1024
 """Samples worked on at once: their residuals wait in the first cache level for each feature's product."""
 
@@ -41,8 +44,21 @@ def neuron(
         stop = min(start + BLOCK, size)
         block = acc[: stop - start]
         block[:] = bias
-        for k, codes in enumerate(flat):
-            _accumulate(block, codes[start:stop], mean[k], scale[k], weights[k])
+        k = 0
+        while k < len(flat):
+            four = flat[k : k + FEATURES]
+            if len(four) == FEATURES and all(codes.dtype == four[0].dtype for codes in four):
+                _accumulate_four(
+                    block,
+                    *(codes[start:stop] for codes in four),
+                    mean[k : k + FEATURES],
+                    scale[k : k + FEATURES],
+                    weights[k : k + FEATURES],
+                )
+                k += FEATURES
+            else:
+                _accumulate(block, flat[k][start:stop], mean[k], scale[k], weights[k])
+                k += 1
         _finish(block, sigmoid, result[start:stop])
     return result.reshape(features[0].shape)
 
@@ -72,6 +88,17 @@ def _accumulate(acc, codes, mean, scale, weight):  # type: ignore[no-untyped-def
         t = (np.float32(codes[i]) - mean) * scale
         t = min(max(t, low), high)
         acc[i] = acc[i] + weight * t
+
+
+@compiled
+def _accumulate_four(acc, a, b, c, d, mean, scale, weight):  # type: ignore[no-untyped-def]
+    low = np.float32(-8)
+    high = np.float32(8)
+    for i in range(acc.size):
+        total = acc[i] + weight[0] * min(max((np.float32(a[i]) - mean[0]) * scale[0], low), high)
+        total = total + weight[1] * min(max((np.float32(b[i]) - mean[1]) * scale[1], low), high)
+        total = total + weight[2] * min(max((np.float32(c[i]) - mean[2]) * scale[2], low), high)
+        acc[i] = total + weight[3] * min(max((np.float32(d[i]) - mean[3]) * scale[3], low), high)
 
 
 @compiled
