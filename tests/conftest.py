@@ -1,5 +1,6 @@
 """What every test may ask for: the longer run, and the folder of real volumes where there is one."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -11,12 +12,16 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    """Leave out what is long, and without Numba what the passes with Numba show on the same bits (tests/golden)."""
     if config.getoption("--long"):
         return
-    skip = pytest.mark.skip(reason="long: run with --long")
+    left_out = {"long": "long: run with --long"}
+    if importlib.util.find_spec("numba") is None:
+        left_out["same_bits"] = "the law gives the same bits, in minutes: run with --long"
     for item in items:
-        if "long" in item.keywords:
-            item.add_marker(skip)
+        for mark, reason in left_out.items():
+            if mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

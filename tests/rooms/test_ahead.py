@@ -35,7 +35,7 @@ TIMED = {
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ahead") / "root"
-    phantom.write_phantom_root(folder, size=40, seeds=[1, 2, 3], train_seeds=[])
+    phantom.write_phantom_root(folder, size=32, seeds=[1, 2, 3], train_seeds=[])
     return folder
 
 
@@ -74,6 +74,7 @@ def both(root, tmp_path, monkeypatch):
     return tmp_path / "ahead", tmp_path / "in turn"
 
 
+@pytest.mark.same_bits
 def test_events_and_masks_are_the_same_and_the_time_is_told(root, tmp_path, monkeypatch):
     ahead, in_turn = both(root, tmp_path, monkeypatch)
     assert lasting(ahead) == lasting(in_turn)
@@ -84,6 +85,7 @@ def test_events_and_masks_are_the_same_and_the_time_is_told(root, tmp_path, monk
     assert [data["read_ahead_s"] for data in data_of(in_turn, "FILE_START")] == [None] * 3
 
 
+@pytest.mark.same_bits
 @pytest.mark.parametrize("harm", ["half", "headers", "gone"])
 def test_a_file_that_fails_ahead_fails_in_its_turn_with_the_same_words(root, tmp_path, monkeypatch, harm):
     mine = tmp_path / "root"

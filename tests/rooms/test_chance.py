@@ -295,11 +295,25 @@ def stands_out(counted, alerts):
     assert "NO_SURFACE" not in alerts
 
 
+@pytest.mark.same_bits
 @pytest.mark.parametrize("sigma", [0, 2])
 def test_noise_is_chance(sigma):
     is_chance(*solved(noise(96, sigma, 1)))
 
 
+@pytest.mark.same_bits
+@pytest.mark.parametrize("seed", [1, 2])
+def test_evenly_spread_noise_too_has_active_voxels_to_compare(seed):
+    """Hardly any of its voxels reaches a face."""
+    counted, alerts = solved(np.random.default_rng(seed).integers(0, 256, (64, 64, 64), dtype=np.uint8))
+    one = counted["expected_by_chance"]["pixels_active_before_cleaning"]
+    assert one["value"] == counted["pixels_active_before_cleaning"] > 0
+    assert all(one[family]["mean"] > 0 for family in FAMILIES)
+    assert one["verdict"] == "within"
+    assert "NO_SURFACE" in alerts
+
+
+@pytest.mark.same_bits
 def test_a_phase_randomised_phantom_is_chance_and_the_phantom_is_not():
     grey = inner(1, 96)
     stands_out(*solved(grey))

@@ -128,6 +128,17 @@ def test_on_a_terminal_a_bar_moves_and_leaves():
     assert out.splitlines()[-1] == stats_block(STATS)[-1]
 
 
+def test_a_damaged_file_is_told_once_whoever_watches():
+    for kind in ("usual", "quiet", "json"):
+        stream, errors = io.StringIO(), io.StringIO()
+        dispatcher = Dispatcher([observers_of(stream, errors)[kind]])
+        dispatcher.emit(alert(code="INPUT_DAMAGED", severity="error", file="b"))
+        dispatcher.emit(Event("FILE_FAILED", {"file": "b", "what": "cut short"}))
+        dispatcher.close()
+        assert errors.getvalue() == "FAILED b: cut short.\n"
+        assert "ALERT" not in stream.getvalue() or kind == "json"
+
+
 def test_quiet_shows_errors_alone():
     (errors,) = watched(ErrorLines, io.StringIO())
     assert errors.splitlines() == ["FAILED b, page 7: cut short; expected 320 pages; found 7. Copy it again."]

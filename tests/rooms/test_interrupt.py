@@ -33,7 +33,7 @@ QUICK = Settings(neuron=NeuronSettings(samples=1024, steps=5), overlays=0)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupt") / "root"
-    phantom.write_phantom_root(folder, size=40, seeds=[5], train_seeds=[])
+    phantom.write_phantom_root(folder, size=32, seeds=[5], train_seeds=[])
     return folder
 
 
@@ -74,7 +74,7 @@ def test_a_signal_at_any_moment_leaves_a_whole_record_and_a_whole_zip_or_none(ro
     out.mkdir()
     (out / "submission.zip").write_bytes(b"of an earlier run")
     command = [sys.executable, "-m", "gpu_nx47", "run", str(root), "--output", str(out), "--json"]
-    settings = ["--set", "neuron.steps=5", "--set", "neuron.samples=1024", "--tile", "16,24,40", "--threads", "2"]
+    settings = ["--set", "neuron.steps=5", "--set", "neuron.samples=1024", "--tile", "10,20,32", "--threads", "2"]
     with subprocess.Popen(command + settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for _ in range(1 + int(moment * EVENTS)):
             assert process.stdout.readline()

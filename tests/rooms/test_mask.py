@@ -9,6 +9,8 @@ from gpu_nx47.engine import Engine
 from gpu_nx47.settings import Settings
 from gpu_nx47.solve import Story, solve
 
+pytestmark = pytest.mark.same_bits
+
 FRAME = (slice(3, -3),) * 3
 
 
