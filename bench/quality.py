@@ -1,4 +1,4 @@
-"""How good masks are on the frozen phantoms: ours, autonomous, beside the usual methods with plain cleaning.
+"""How good masks are on the frozen phantoms: ours beside the usual methods, with plain cleaning and with our topology.
 
 Every choice of a peer (sigma, cut, cleaning) is made on training seeds, by the mean of SurfaceDice and VOI score; ours
 has none to make and sees the images only. Betti errors are sums over octants of |difference|, a volume.
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
@@ -27,9 +28,12 @@ from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 from skimage.filters import threshold_otsu
 
 import gpu_nx47
+from gpu_nx47.backend import select
 from gpu_nx47.phantom import Phantom, make_phantom, phantom_id, write_phantom_root
 from gpu_nx47.score import Reference, Score
 from gpu_nx47.score._files import find_masks, read_mask
+from gpu_nx47.segmentation import clean
+from gpu_nx47.settings import SegmentSettings
 
 RESULT = Path(__file__).parent / "results" / "quality.txt"
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
@@ -45,6 +49,21 @@ def cut(response: np.ndarray, phantom: Phantom, title: str) -> Masks:
     for share, how in itertools.product(SHARES, PLAIN):
         mask = response > np.quantile(response, 1 - share)
         yield f"{title}, highest {share:g}, {how}", in_frame(CLEANINGS[how](mask), box, phantom.image.shape)
+
+
+def mended(mask: np.ndarray) -> np.ndarray:
+    """Return a mask after our cleaning, with its defaults."""
+    backend, _ = select("cpu")
+    return np.asarray(clean(backend, np.ascontiguousarray(mask), SegmentSettings()))
+
+
+def repeated(phantom: Phantom) -> Masks:
+    """V122's way: the stack's maximum along z is cut, and that one mask repeated in each slice."""
+    image, box = body(phantom)
+    flat = image.max(axis=0)
+    for share, how in itertools.product(SHARES, PLAIN):
+        mask = np.repeat((flat > np.quantile(flat, 1 - share))[None], len(image), axis=0)
+        yield f"highest {share:g}, {how}", in_frame(CLEANINGS[how](mask), box, phantom.image.shape)
 
 
 def otsu(phantom: Phantom) -> Masks:
@@ -74,7 +93,7 @@ def forest(train: list[Phantom]) -> Callable[[Phantom], Masks]:
     return lambda phantom: forest_masks(phantom, forest_probability(trained, phantom))
 
 
-def ours(size: int, seeds: list[int], settings: dict[str, str]) -> list[np.ndarray]:
+def ours(size: int, seeds: list[int], settings: dict[str, Any]) -> list[np.ndarray]:
     """Our masks: `nx47 run` on the images alone, or with a model."""
     with tempfile.TemporaryDirectory() as folder:
         root, out = Path(folder) / "root", Path(folder) / "out"
@@ -124,6 +143,7 @@ def measure(size: int, seeds: list[int], train_seeds: list[int], *, with_forest:
     if ours_only:
         return lines
     peers: dict[str, tuple[Callable[[Phantom], Masks], list[Phantom]]] = {
+        "V122's way": (repeated, train),
         "Otsu": (otsu, train),
         "smoothed threshold": (smoothed, train),
         "scikit-image sheetness": (sheetness, train),
@@ -132,7 +152,9 @@ def measure(size: int, seeds: list[int], train_seeds: list[int], *, with_forest:
         peers["random forest"] = (forest(train), train[-1:])
     for title, (method, on) in peers.items():
         how = choose(method, on)
-        add(title, [next(mask for name, mask in method(phantom) if name == how) for phantom in test], how)
+        masks = [next(mask for name, mask in method(phantom) if name == how) for phantom in test]
+        add(title, masks, how)
+        add("  and our cleaning", [mended(mask) for mask in masks], how)
     return lines
 
 

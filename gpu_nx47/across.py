@@ -1,4 +1,4 @@
-"""What is read along and across the sheets of a tile: the mean along a sheet, the step across it, the face behind it.
+"""What is read along and across the sheets of a tile: the mean along a sheet, its profile, the step, the face.
 
 Papyrus is brighter than air. Averaged over a disk along the sheet, the grey values keep the step at a sheet's face and
 lose the noise; where that step is sharpest along the normal, there is the face.
@@ -13,6 +13,7 @@ import numpy as np
 from gpu_nx47 import tables
 from gpu_nx47.direction import opposite
 from gpu_nx47.errors import SettingsError
+from gpu_nx47.settings import OFFSET_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,12 +73,14 @@ class Across:
         self._grey, self._margin = grey, margin
         self._tile = tile
         self._field = field
+        # How far around the core the mean along the sheets may be asked for: the margin lets it be known.
+        self._reach = min(margin - tables.gaussian_radius(SIGMA) - DISK_REACH, OFFSET_RANGE[1])
         self._along: Any = None
         self._steps: dict[bool, Any] = {}
 
     def along(self, margin: int = 0) -> Any:
         """Return G(SIGMA) averaged along the sheets in Q8.8, on the core with a margin."""
-        most = STEP_REACH + LAYER_REACH
+        most = self._reach
         if self._along is None:
             outer, radius = most + DISK_REACH, tables.gaussian_radius(SIGMA)
             grey = self._tile.cut(self._grey, outer + radius, self._margin)
@@ -106,6 +109,13 @@ class Across:
             )
             self._steps[back] = self._tile.cut(found, LAYER_REACH, most)
         return self._tile.cut(self._steps[back], margin, LAYER_REACH)
+
+    def profile(self, voxels: int) -> Any:
+        """Return the mean along the sheets, Q8.8, so many voxels away along the normal."""
+        reach = abs(voxels)
+        one = np.array([1], np.int32)
+        found = self._sum(self.along(reach), reach, tables.line_offsets((float(voxels),)), one, 0)
+        return self._tile.cut(found, 0, reach)
 
     def face(self) -> Any:
         """Return the sharpest step that lies at most two voxels before a voxel, 1/64 grey; 0 where none is a peak.

@@ -86,7 +86,7 @@ KINDS: Final[dict[str, Kind]] = {
         "confidence",
         "The confidence in the side on which the scroll's axis lies is below this; the signed feature is left out.",
         "The side of the scroll's axis cannot be told, so recto and verso cannot: both faces are marked.",
-        "Run on a larger piece of the scroll.",
+        "Run on a larger piece of the scroll, or give its axis with --umbilicus.",
     ),
     "FRAME_ARTIFACT": Kind(
         "warning",

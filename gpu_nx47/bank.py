@@ -1,7 +1,7 @@
 """The feature bank: integer codes of every feature on a tile, with their step and unit.
 
-A feature is `name` or `name@sigma`. What several features of a tile have in common is computed once: the Gaussians of
-all their scales in one call, and in one pass over each Gaussian every stencil of it that was asked for.
+A feature is `name`, `name@sigma`, or `profile@voxels`. What several features of a tile have in common is computed once:
+the Gaussians of all their scales in one call, and in one pass over each Gaussian every stencil of it asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpu_nx47 import tables
-from gpu_nx47.across import HALO, Across
+from gpu_nx47.across import HALO, LAYER_REACH, STEP_REACH, Across
 from gpu_nx47.errors import SettingsError
 from gpu_nx47.settings import SCALED_FEATURES, split_feature
 from gpu_nx47.stats import Histogram
@@ -234,6 +234,11 @@ def _sheetwise(step: float, unit: str, halo: int, compute: Callable[[Across], An
     return lambda name, _sigma: Feature(name, step, 0.0, unit, halo, lambda bank: compute(bank.across))
 
 
+def _profile(name: str, voxels: float) -> Feature:
+    halo = max(HALO, HALO - STEP_REACH - LAYER_REACH + abs(int(voxels)))
+    return Feature(name, 1 / 256, 0.0, "grey", halo, lambda bank: bank.across.profile(int(voxels)))
+
+
 _BUILDERS: Final[dict[str, Callable[[str, float], Feature]]] = {
     "gaussian": _gaussian,
     "grad_mag": _stencil("grad_mag", 1 / 64, "grey/voxel"),
@@ -248,8 +253,9 @@ _BUILDERS: Final[dict[str, Callable[[str, float], Feature]]] = {
     "along_mean": _sheetwise(1 / 256, "grey", HALO, Across.along),
     "step_outward": _sheetwise(1 / 64, "grey", HALO, Across.step),
     "face": _sheetwise(1 / 64, "grey", HALO, Across.face),
+    "profile": _profile,
 }
-ODD: Final = frozenset({"grad_inward", "step_outward"})
+ODD: Final = frozenset({"grad_inward", "step_outward", "profile"})
 """Features whose sign depends on where the axis is; left out where it is unknown."""
 
 

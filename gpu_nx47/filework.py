@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gpu_nx47.settings import Settings
     from gpu_nx47.submission import SubmissionWriter
     from gpu_nx47.teacher import Teacher
+    from gpu_nx47.umbilicus import Umbilicus
     from gpu_nx47.volume import Source, Volume
 
 OVERLAY_FOLDER: Final = "overlays_v122"
@@ -144,8 +145,9 @@ class FileWork:
                 self.refuse(item, error)
                 return
             planned = self._read_ahead(following, planned)
-            self._opened(volume, index, total, planned, given)
-            solved = self._solve(volume, story, model, given)
+            drawn = self.teacher.umbilicus.of(item.id, len(volume.grey))
+            self._opened(volume, index, total, planned, given, drawn)
+            solved = self._solve(volume, story, model, given, drawn)
         with story.stage("write", "write_start"):
             mask = metrics.full_mask(volume, solved.final if solved else None)
             digest = self.writer.add(item.id, mask)
@@ -207,7 +209,15 @@ class FileWork:
         self.writer.add(name, np.zeros(shape, np.bool_))
         self.shapes[name] = shape
 
-    def _opened(self, volume: Volume, index: int, total: int, planned: MemoryPlan, given: outside.Read | None) -> None:
+    def _opened(
+        self,
+        volume: Volume,
+        index: int,
+        total: int,
+        planned: MemoryPlan,
+        given: outside.Read | None,
+        drawn: Umbilicus | None,
+    ) -> None:
         data = {
             "file": volume.source.id,
             "path": str(volume.source.path),
@@ -223,6 +233,7 @@ class FileWork:
             "memory_plan": self.budget.record(planned),
         }
         data |= {} if given is None else {"probability": given.sources}
+        data |= {} if drawn is None else {"umbilicus": drawn.points}
         self.emit(Event("FILE_START", data))
         if volume.voxel_size_um and self._voxel_size:
             factor = max(max(a / b, b / a) for a, b in zip(volume.voxel_size_um, self._voxel_size, strict=True))
@@ -230,7 +241,14 @@ class FileWork:
                 self.emit(Alert.of("SCALE_MISMATCH", factor, alerts.SCALE_FACTOR, volume.source.id).event())
         self._voxel_size = self._voxel_size or volume.voxel_size_um
 
-    def _solve(self, volume: Volume, story: Story, model: Model | None, given: outside.Read | None) -> Solved | None:
+    def _solve(
+        self,
+        volume: Volume,
+        story: Story,
+        model: Model | None,
+        given: outside.Read | None,
+        drawn: Umbilicus | None,
+    ) -> Solved | None:
         grey = volume.grey[volume.box.slices]
         story.trace("volume", volume.grey)
         if grey.size == 0 or int(grey.min()) == int(grey.max()):
@@ -238,7 +256,8 @@ class FileWork:
         if given is not None:
             probability = np.ascontiguousarray(given.codes[volume.box.slices])
             return solve_outside(grey, probability, self.engine, self.settings, story)
-        return solve(grey, self.engine, self.settings, story, self.references, model)
+        line = None if drawn is None else drawn.eighths(volume.box)
+        return solve(grey, self.engine, self.settings, story, self.references, model, line)
 
     def _report(
         self,

@@ -66,6 +66,7 @@ def volume_counters(
         "pixels_active_calibrated": n_calibrated,
         "pixels_final_anchored": int(np.count_nonzero(final & anchored)),
         "anchor_calibration": counters.anchor_calibration(anchored, calibrated, final, _cleaner(engine, settings)),
+        "cleaning": list(solved.cleaning),
         "active_ratio_final": n_final / box,
         "active_ratio_hysteresis": n_anchor / box,
         "active_ratio_calibrated": n_calibrated / box,
@@ -148,6 +149,7 @@ def empty_counters(volume: Volume) -> dict[str, Any]:
         **dict.fromkeys(("active_ratio_final", "active_ratio_hysteresis", "active_ratio_calibrated"), 0.0),
         "materials_by_class": counters.materials_by_class(grey, volume.grey.size - volume.box.voxels),
         "anchor_calibration": None,
+        "cleaning": [],
         "golden_nonce_limit": None,
         "golden_nonce_points_topk": [],
         "unknown_discoveries": None,
@@ -215,6 +217,7 @@ def training_block(solved: Solved) -> dict[str, Any]:
             "y": axis.y,
             "x": axis.x,
             "confidence": axis.confidence,
+            "source": axis.source,
             "used": solved.scene.axis_used,
         },
         "thresholds": {

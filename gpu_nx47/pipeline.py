@@ -113,11 +113,12 @@ def run(
     began = time.monotonic()
     deadline = Deadline(settings.time_budget, began if started is None else started)
     found = source.discover(root)
-    teacher = Teacher(settings, found.root)
+    teacher = Teacher(settings, found)
     with interrupt.Interruptions() as signals, lock.run_lock(output):
         before = None if fresh else Unfinished.find(output, SUBMISSION_NAME)
         if before is not None:
-            before.require_same(settings, __version__, found.sources, teacher.digest)
+            beside = {"model": teacher.digest, "umbilicus": teacher.umbilicus.digest}
+            before.require_same(settings, __version__, found.sources, beside)
             teacher.taught(before.model)
         return _begin(found, output, settings, console, signals, before, deadline, began, teacher)
 
@@ -136,7 +137,7 @@ def _begin(
     """Open what a run needs, do it, and close everything again."""
     chosen, reason = backend.select(settings.backend)
     engine = Engine(backend.Meter(chosen), settings.tile, settings.threads or hardware.usable_processors())
-    budget = Budget(settings, chosen, engine.threads)
+    budget = Budget(teacher.planned, chosen, engine.threads)
     _put_aside(output)
     heartbeat = journal.Heartbeat()
     evidence = Evidence(engine.backend, reason)

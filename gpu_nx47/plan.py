@@ -34,7 +34,7 @@ POOL: Final = 32 * MB
 DRAW_HELD: Final = 80
 """Bytes for each voxel that the survey draws: its position, gradient and profile."""
 DRAW_WORK: Final = 300
-"""Bytes of the labelling's temporaries for each of them."""
+"""Bytes of temporaries for each of them, while the axis is fitted and where they are labelled."""
 RUN_SHARE: Final = 1 / 8
 """Runs of a mask for each voxel that are allowed for; alternating voxels, which no smooth volume has, would be 1/2."""
 RUN_BYTES: Final = 12
@@ -68,7 +68,9 @@ class Job:
     codes: bool
     """The codes of the selected features are kept until they are written or traced."""
     morphology: bool
-    """A closing or an opening is asked for."""
+    """A closing, an opening or a plug is asked for."""
+    labelled: bool
+    """The cleaning labels voxels: plugs or cavities are asked for."""
     child: bool
     """A child process decodes."""
 
@@ -99,7 +101,8 @@ class Job:
             cells=others and counters.CELL_BITS * kept <= 16,
             save=settings.save,
             codes="features" in settings.save or settings.record == FORENSIC,
-            morphology=any(settings.segment.closing) or any(settings.segment.opening),
+            morphology=any(settings.segment.closing + settings.segment.opening) or settings.segment.pinholes > 0,
+            labelled=settings.segment.pinholes > 0 or settings.segment.cavities,
             child=settings.load.untrusted,
         )
 
@@ -203,7 +206,12 @@ def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
     accounts = {
         "load": _load(job),
         "survey": [*seen, ("drawn voxels", DRAW_HELD * job.draws), work.survey],
-        "features": [*seen, ("histograms and sample", work.histograms), work.features],
+        "features": [
+            *seen,
+            ("drawn voxels", DRAW_HELD * job.draws),
+            ("histograms and sample", work.histograms),
+            work.features,
+        ],
         "probability": [*found, codes, work.line("the neuron", work.probability)],
         "segment": [*found, codes, *_segment(job)],
         "null": [*found, codes, ("masks", 3 * job.voxels), ("surrogates", work.surrogates)],
@@ -289,7 +297,7 @@ class _Tiles:
         self._features = shared + beside + waiting
         self.probability = shared + beside + codes + 2 * result
         # Grey values, G(1), and in each of its 8 voxels' cell the six sums of the tensor, int64, twice.
-        self._survey = max((40 if job.law else 17) * self.crop(2 * direction.HALO), shared + beside) + 40 * job.draws
+        self._survey = (40 if job.law else 17) * self.crop(2 * direction.HALO) + 40 * job.draws
 
     def crop(self, margin: int) -> int:
         """Voxels of a tile with a margin."""
@@ -303,21 +311,24 @@ class _Tiles:
 
     @property
     def survey(self) -> tuple[str, int]:
-        """The survey's tiles, or the labelling behind them where that is more."""
-        name, size = self.line("the survey", self._survey)
-        labelling = DRAW_WORK * self.job.draws
-        return (name, size) if size >= labelling else ("labelling", labelling)
+        """The survey's tiles, or what the fit of the axis takes behind them where that is more."""
+        return self._or_behind(self.line("the survey", self._survey), "the fit of the axis")
 
     @property
     def features(self) -> tuple[str, int]:
-        """The tiles that measure every candidate."""
-        return self.line("one feature after the other", self._features)
+        """The tiles that measure every candidate, or the labelling behind them."""
+        return self._or_behind(self.line("one feature after the other", self._features), "labelling")
+
+    def _or_behind(self, tiles: tuple[str, int], purpose: str) -> tuple[str, int]:
+        behind = DRAW_WORK * self.job.draws
+        return tiles if tiles[1] >= behind else (purpose, behind)
 
     @property
     def histograms(self) -> int:
-        """Of the candidates: the sum, and those of the tiles in flight; and their codes at the sample."""
+        """Of the candidates: the sum, and those of the tiles in flight; and their codes at the drawn voxels."""
         one = 8 * 65_536 * len(self.job.features)
-        return one * (1 + 2 * self.at_once) + self.job.draws * len(self.job.features)
+        # int32 at every drawn voxel, and again at the sample: a quarter of them.
+        return one * (1 + 2 * self.at_once) + 5 * self.job.draws * (1 + len(self.job.features))
 
     @property
     def surrogates(self) -> int:
@@ -333,7 +344,8 @@ def _segment(job: Job) -> list[tuple[str, int]]:
     masks = 5 if job.morphology else 3
     if job.law:  # labels, their int64 copy in a count of sizes, and padded masks
         return [("masks, labels and runs", 32 * job.voxels)]
-    return [("masks", masks * job.voxels), ("runs of a mask", _runs(job))]
+    labels = ("labels", 4 * job.voxels if job.labelled else 0)
+    return [("masks", masks * job.voxels), labels, ("runs of a mask", _runs(job))]
 
 
 def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:

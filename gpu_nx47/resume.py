@@ -18,7 +18,7 @@ from gpu_nx47.settings import CHANGE_NO_MASK
 from gpu_nx47.submission import waiting_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gpu_nx47.journal import Earlier, Stamped
     from gpu_nx47.settings import Settings
@@ -57,6 +57,7 @@ class Unfinished:
         self.files: dict[str, Left] = {}
         self.model: dict[str, Any] | None = None
         """The model that the run had, or had trained: digest and document."""
+        self._umbilicus: str | None = None
         self._masks = waiting_folder(output / submission)
         self._config: dict[str, Any] = {}
         self._version = ""
@@ -93,6 +94,7 @@ class Unfinished:
                 self._config = data.get("config", self._config)
                 self._version = data.get("version", self._version)
                 self.model = data.get("model", self.model)
+                self._umbilicus = data.get("umbilicus", self._umbilicus)
             case "SUPERVISED_TRAIN" if data.get("step") == "model":
                 self.model = {"digest": data["digest"], "document": data["document"]}
             case "DATASET_DISCOVERY":
@@ -112,9 +114,9 @@ class Unfinished:
         self._last_ns = stamped.mono_ns
 
     def require_same(
-        self, settings: Settings, version: str, sources: Sequence[Source], model: str | None = None
+        self, settings: Settings, version: str, sources: Sequence[Source], beside: Mapping[str, str | None]
     ) -> None:
-        """Refuse to go on with other settings or inputs, another model (its digest) or another version.
+        """Refuse to go on with other settings, inputs, another version, or another model or umbilicus (their digests).
 
         Raises
         ------
@@ -124,9 +126,10 @@ class Unfinished:
         differs = _differences(self._config, configure.to_json(settings))
         if version != self._version:
             differs.append(f"the version was {self._version}, is {version}")
-        before = None if self.model is None or settings.train else self.model["digest"]
-        if before != model:
-            differs.append(f"the model was {_short(before)}, is {_short(model)}")
+        model = None if self.model is None or settings.train else self.model["digest"]
+        for what, before in (("model", model), ("umbilicus", self._umbilicus)):
+            if before != beside.get(what):
+                differs.append(f"the {what} was {_short(before)}, is {_short(beside.get(what))}")
         names = [source.id for source in sources]
         if names != self._volumes:
             gone, new = sorted(set(self._volumes) - set(names)), sorted(set(names) - set(self._volumes))

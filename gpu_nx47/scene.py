@@ -10,6 +10,8 @@ import numpy as np
 from gpu_nx47 import bank, direction, stats, survey
 from gpu_nx47.direction import Bearing
 from gpu_nx47.engine import histogram
+from gpu_nx47.settings import NO_SIDE
+from gpu_nx47.survey import Axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
     from gpu_nx47.engine import Engine
     from gpu_nx47.settings import Settings
-    from gpu_nx47.survey import Axis
 
+FACE: Final = "face"
+"""The feature that pseudo-labels are read from."""
 _CLASSES: Final = {"background": survey.BACKGROUND, "recto": survey.RECTO, "undecided": survey.UNDECIDED}
 
 
@@ -55,8 +58,33 @@ class Scene:
         return 1 - self.counted["undecided"] / len(self.labels)
 
 
-def look(engine: Engine, grey: NDArray[np.uint8], settings: Settings, progress: Callable[[int, int], None]) -> Scene:
-    """Return what direction field, axis and face search tell of a valid box.
+@dataclass(frozen=True)
+class View:
+    """What is seen before any feature is measured."""
+
+    axis: Axis
+    bearing: Bearing
+    index: NDArray[np.int64]
+    """Flat indices in the box of the drawn voxels, ascending."""
+    order: NDArray[np.int64]
+    """Number of each one's draw."""
+    grey_counts: NDArray[np.int64]
+    """Exact histogram of the box."""
+
+    @property
+    def axis_used(self) -> bool:
+        """Whether it was sure enough which side the axis is on."""
+        return self.bearing.axis is not None
+
+
+def look(
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    settings: Settings,
+    progress: Callable[[int, int], None],
+    line: NDArray[np.int32] | None = None,
+) -> View:
+    """Return what direction field and axis tell of a valid box.
 
     Parameters
     ----------
@@ -65,17 +93,55 @@ def look(engine: Engine, grey: NDArray[np.uint8], settings: Settings, progress: 
         The valid box.
     settings : Settings
     progress : callable
-        Called with (tiles done, tiles), for each of two passes.
+        Called with (tiles done, tiles).
+    line : numpy.ndarray of int32, shape (Z, 2), optional
+        The axis where it is known, (y, x) in 1/8 voxel of the box, in each slice; else it is estimated.
     """
     index, order = survey.draw_voxels(settings.seed, grey.size, survey.DRAWS_PER_SAMPLE * settings.neuron.samples)
-    axis, bearing = orient(engine, grey, index, progress)
-    sharp = bank.measure(engine, grey, ("face",), bearing, index, progress).samples["face"]
-    counts = histogram(engine.backend, grey)
-    (cut,) = stats.otsu(counts, 2)
-    contrast = stats.class_mean(counts, cut + 1, 255) - stats.class_mean(counts, 0, cut)
-    labels = survey.pseudo_labels(sharp.astype(np.float64) * bank.feature("face").step, contrast)
-    keep = _balanced(labels, order, settings.neuron.samples)
-    return Scene(axis, bearing, labels, index[keep], labels[keep], counts)
+    sided = settings.umbilicus != NO_SIDE
+    axis, bearing = orient(engine, grey, index, progress, line, sided=sided)
+    return View(axis, bearing, index, order, histogram(engine.backend, grey))
+
+
+def measure(
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    view: View,
+    names: tuple[str, ...],
+    samples: int,
+    progress: Callable[[int, int], None],
+) -> tuple[Scene, bank.Measured]:
+    """Measure features in one pass, the face search among them, and label a balanced sample by its faces.
+
+    Parameters
+    ----------
+    engine : Engine
+    grey : numpy.ndarray of uint8
+        The valid box.
+    view : View
+        Of that box.
+    names : tuple of str
+        Features.
+    samples : int
+        Voxels wanted.
+    progress : callable
+        Called with (tiles done, tiles).
+
+    Returns
+    -------
+    (Scene, bank.Measured)
+        What was measured of `names`, at the scene's sample.
+    """
+    asked = names if FACE in names else (*names, FACE)
+    drawn = bank.measure(engine, grey, asked, view.bearing, view.index, progress)
+    (cut,) = stats.otsu(view.grey_counts, 2)
+    contrast = stats.class_mean(view.grey_counts, cut + 1, 255) - stats.class_mean(view.grey_counts, 0, cut)
+    labels = survey.pseudo_labels(drawn.samples[FACE].astype(np.float64) * bank.feature(FACE).step, contrast)
+    keep = _balanced(labels, view.order, samples)
+    histograms = {name: drawn.histograms[name] for name in names}
+    at_sample = {name: drawn.samples[name][keep] for name in names}
+    scene = Scene(view.axis, view.bearing, labels, view.index[keep], labels[keep], view.grey_counts)
+    return scene, bank.Measured(histograms, at_sample)
 
 
 def orient(
@@ -83,6 +149,9 @@ def orient(
     grey: NDArray[np.uint8],
     index: NDArray[np.int64],
     progress: Callable[[int, int], None] | None = None,
+    line: NDArray[np.int32] | None = None,
+    *,
+    sided: bool = True,
 ) -> tuple[Axis, Bearing]:
     """Measure the sheets' directions, and turn them by the axis that they tell at drawn voxels, where it is sure.
 
@@ -95,8 +164,16 @@ def orient(
         Flat indices of the drawn voxels in the box.
     progress : callable, optional
         Called with (tiles done, tiles).
+    line : numpy.ndarray of int32, shape (Z, 2), optional
+        The axis where it is known.
+    sided : bool
+        False: no side is taken, whatever the directions tell.
     """
     field = direction.measure(engine, grey, progress)
+    if not sided:
+        return Axis((grey.shape[1] - 1) / 2, (grey.shape[2] - 1) / 2, 0.0, "not asked for"), Bearing.of(None, field)
+    if line is not None:
+        return Axis.of(line), Bearing.of(line, field)
     axis = survey.fit_axis(index, direction.normals_at(field, index, grey.shape), grey.shape)
     sure = axis.confidence >= survey.AXIS_LIMIT
     return axis, Bearing.of(axis.eighths(grey.shape[0]) if sure else None, field)

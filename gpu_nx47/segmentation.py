@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import rescue, tables
+from gpu_nx47 import rescue, tables, topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,14 @@ def thresholds(histogram: Histogram, settings: SegmentSettings, calibrated: int)
     return Thresholds(weak, max(weak, strong), source)
 
 
-def segment(backend: Meter, probability: Any, limits: Thresholds, calibrated: int, settings: SegmentSettings) -> Masks:
+def segment(
+    backend: Meter,
+    probability: Any,
+    limits: Thresholds,
+    calibrated: int,
+    settings: SegmentSettings,
+    told: list[dict[str, Any]] | None = None,
+) -> Masks:
     """Return hysteresis, calibrated and final mask of a volume.
 
     Parameters
@@ -81,18 +88,24 @@ def segment(backend: Meter, probability: Any, limits: Thresholds, calibrated: in
     calibrated : int
         Lowest active code.
     settings : SegmentSettings
+    told : list, optional
+        As `clean` takes it.
 
     Notes
     -----
-    final = clean(hysteresis OR calibrated); cleaning is closing, opening, then dust.
+    final = clean(hysteresis OR calibrated).
     """
     anchored = backend.hysteresis(probability, weak=limits.weak, strong=limits.strong)
-    mask = clean(backend, anchored | (probability >= calibrated), settings)
+    mask = clean(backend, anchored | (probability >= calibrated), settings, told)
     return Masks(anchored, probability >= calibrated, mask)  # compared again: kept, it would stand beside the cleaning
 
 
 def cutter(
-    backend: Meter, limits: Thresholds, calibrated: int, settings: SegmentSettings
+    backend: Meter,
+    limits: Thresholds,
+    calibrated: int,
+    settings: SegmentSettings,
+    told: list[dict[str, Any]] | None = None,
 ) -> Callable[[NDArray[np.uint16]], tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
     """Return what makes the hysteresis, calibrated and final mask of a probability, all on the host.
 
@@ -103,10 +116,14 @@ def cutter(
     calibrated : int
         Lowest active code.
     settings : SegmentSettings
+    told : list, optional
+        Holds, after a cut, what the steps of its cleaning changed.
     """
 
     def cut(probability: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], ...]:
-        masks = segment(backend, backend.to_device(probability), limits, calibrated, settings)
+        if told is not None:
+            told.clear()  # work that failed is begun again
+        masks = segment(backend, backend.to_device(probability), limits, calibrated, settings, told)
         there = (masks.hysteresis, masks.calibrated, masks.final)
         return tuple(np.ascontiguousarray(backend.to_host(mask)) for mask in there)
 
@@ -117,14 +134,18 @@ def cutter(
     return whole
 
 
-def clean(backend: Backend | Meter, mask: Any, settings: SegmentSettings) -> Any:
-    """Return a mask after closing, opening and the removal of dust, as far as the settings ask for them.
+def clean(
+    backend: Backend | Meter, mask: Any, settings: SegmentSettings, told: list[dict[str, Any]] | None = None
+) -> Any:
+    """Return a mask after closing, opening, removal of dust, pinholes, cavities, frame: as far as the settings ask.
 
     Parameters
     ----------
     backend : Backend or Meter
     mask : device array of bool
     settings : SegmentSettings
+    told : list, optional
+        Gets, of each step of `topology` that was asked for, what it changed.
     """
     if any(settings.closing):
         mask = backend.closing(mask, radius=settings.closing, shape="box")
@@ -132,4 +153,19 @@ def clean(backend: Backend | Meter, mask: Any, settings: SegmentSettings) -> Any
         mask = backend.opening(mask, radius=settings.opening, shape="box")
     if settings.dust > 1:
         mask = backend.remove_small(mask, min_size=settings.dust, connectivity=26)
-    return mask
+    if not (settings.pinholes or settings.cavities or settings.frame):
+        return mask
+    steps = []
+    here = np.ascontiguousarray(backend.to_host(mask))
+    if settings.pinholes:
+        here, step = topology.plug_pinholes(backend, here, settings.pinholes)
+        steps.append(step)
+    if settings.cavities:
+        here, step = topology.fill_cavities(backend, here)
+        steps.append(step)
+    if settings.frame:
+        here, step = topology.clear_frame(here, settings.frame)
+        steps.append(step)
+    if told is not None:
+        told.extend(steps)
+    return backend.to_device(here)

@@ -29,10 +29,13 @@ DEFAULT_BANK: Final = (
     "face",
 )
 
-ALONG_SHEETS: Final = ("along_mean", "step_outward", "face")
+ALONG_SHEETS: Final = ("along_mean", "step_outward", "face", "profile")
 """Features that need the directions of the sheets."""
 SCALED_FEATURES: Final = ("grad_mag", "laplace", "bandpass_response", "grad_inward", "gaussian")
 """Features that exist at other scales, as `name@sigma`."""
+OFFSET_FEATURES: Final = ("profile",)
+"""Features that are read voxels away along the outward normal, as `name@voxels`; negative ones lie inward."""
+OFFSET_RANGE: Final = (-12, 12)
 KNOWN_FEATURES: Final = (*FIRST_SIX, "local_var", "coherence_inter_slice", "grad_inward", "gaussian", *ALONG_SHEETS)
 SIGMA_RANGE: Final = (0.5, 8.0)
 """Voxels. Below, a Gaussian is all but its centre; above, its window of 65 voxels outgrows the sheets it looks for."""
@@ -40,11 +43,13 @@ SIGMA_RANGE: Final = (0.5, 8.0)
 PRESETS: Final = ("default", "v121")
 BACKENDS: Final = ("auto", "gpu", "cpu", "law")
 RECORDS: Final = ("light", "standard", "forensic")
+NO_SIDE: Final = "unknown"
+"""In place of an umbilicus: no side of the sheets is taken."""
 SAVABLE: Final = ("probability", "normals", "features")
 
 
 def split_feature(name: str, key: str = "feature") -> tuple[str, float | None]:
-    """Split `name@sigma` into the feature and its sigma (None: not given).
+    """Split `name@sigma`, or `profile@voxels`, into the feature and its number (None: not given).
 
     Raises
     ------
@@ -56,11 +61,16 @@ def split_feature(name: str, key: str = "feature") -> tuple[str, float | None]:
         _refuse(key, f"features among {', '.join(KNOWN_FEATURES)}", name)
     if not at:
         return base, None
+    if base in OFFSET_FEATURES:
+        low, high = OFFSET_RANGE
+        if not re.fullmatch(r"0|-?[1-9]\d?", text) or not low <= int(text) <= high:
+            _refuse(key, f"{base}@voxels with whole voxels from {low} to {high}", name)
+        return base, float(text)
     if base not in SCALED_FEATURES:
         _refuse(key, f"{base} without a scale; features with one are {', '.join(SCALED_FEATURES)}", name)
-    low, high = SIGMA_RANGE
-    if not re.fullmatch(r"\d+(\.\d+)?", text) or not low <= float(text) <= high:
-        _refuse(key, f"{base}@sigma with sigma from {low:g} to {high:g}", name)
+    least, most = SIGMA_RANGE
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or not least <= float(text) <= most:
+        _refuse(key, f"{base}@sigma with sigma from {least:g} to {most:g}", name)
     return base, float(text)
 
 
@@ -69,7 +79,7 @@ class FeatureSettings:
     """Which features are offered, and how many are kept."""
 
     bank: tuple[str, ...] = DEFAULT_BANK
-    """Candidates, `name` or `name@sigma`."""
+    """Candidates, `name`, `name@sigma`, or `profile@voxels`."""
     top_k: int = 6
     """Features kept."""
     redundancy: float = 0.97
@@ -160,6 +170,12 @@ class SegmentSettings:
     """Radius of the closing box (z, y, x), voxels; 0 is none."""
     opening: tuple[int, int, int] = (0, 0, 0)
     """Radius of the opening box (z, y, x), voxels; 0 is none."""
+    pinholes: int = 16
+    """Voxels of a plug, at most, where a closing by one voxel would plug a hole and join no components; 0: none are."""
+    cavities: bool = True
+    """Fill what the mask encloses."""
+    frame: int = 0
+    """Voxels at the border of the valid box that are cleared; outside of it the mask is empty anyhow."""
 
     def __post_init__(self) -> None:
         for key in ("strong", "weak", "ratio", "threshold"):
@@ -172,6 +188,9 @@ class SegmentSettings:
         _integer("segment.dust", self.dust, 0, 2**40)
         _triple("segment.closing", self.closing, 0, 64)
         _triple("segment.opening", self.opening, 0, 64)
+        _integer("segment.pinholes", self.pinholes, 0, 64)
+        _require(isinstance(self.cavities, bool), "segment.cavities", "true or false", self.cavities)
+        _integer("segment.frame", self.frame, 0, 64)
 
 
 @dataclass(frozen=True)
@@ -228,6 +247,10 @@ class Settings:
     """Model file to run with; empty: none. Its digest, not its path, is what a run depends on."""
     probability: tuple[str, ...] = ()
     """Folders of another program's probabilities, DIR or DIR=WEIGHT, used in place of the neuron."""
+    umbilicus: str = ""
+    """File or folder that tells where the scroll's axis runs (umbilicus.py); empty: estimated; `unknown`: no side."""
+    umbilicus_origin: tuple[int, int, int] = (0, 0, 0)
+    """(z, y, x) of the stacks' first voxel in the coordinates of those files."""
     memory: int | None = None
     """Most bytes to hold; None: what the machine has left. Texts like 4GB are understood. Changes no bit."""
     features: FeatureSettings = field(default_factory=FeatureSettings)
@@ -258,6 +281,8 @@ class Settings:
         ways = [key for key in ("train", "model", "probability") if getattr(self, key)]
         if len(ways) > 1:
             _refuse(ways[1], f"no {ways[1]} where {ways[0]} is given", getattr(self, ways[1]))
+        _require(isinstance(self.umbilicus, str), "umbilicus", "a path, or `unknown`", self.umbilicus)
+        _triple("umbilicus_origin", self.umbilicus_origin, -(2**20), 2**20)
         budget = self.time_budget
         holds = budget is None or (isinstance(budget, float) and 0 < budget <= 1e9)
         _require(holds, "time_budget", "seconds above 0, or a time such as 8h30m", budget)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from gpu_nx47.events import Event
 from gpu_nx47.hardware import rss_bytes
 from gpu_nx47.journal.fingerprint import MEANING, fingerprint_text, joined, tile_sums
 from gpu_nx47.journal.trace import FORENSIC, LIGHT, tile_trace
-from gpu_nx47.scene import Scene, look, usable
+from gpu_nx47.scene import Scene, look, measure, usable
 from gpu_nx47.selection import Selected
 from gpu_nx47.stats import Histogram
 from gpu_nx47.story import Story
@@ -73,6 +73,8 @@ class Solved:
     """Feature codes asked for with --save."""
     alone: NDArray[np.uint16] | None = None
     """Probability before the vote of the neighbours, where the record holds it."""
+    cleaning: tuple[dict[str, Any], ...] = ()
+    """What each step of `topology` changed in the mask."""
 
 
 def solve(
@@ -82,6 +84,7 @@ def solve(
     story: Story,
     references: counters.References | None,
     model: Model | None = None,
+    line: NDArray[np.int32] | None = None,
 ) -> Solved:
     """Find the surface in a valid box.
 
@@ -96,13 +99,15 @@ def solve(
         The volumes done before; None: this volume has no others to be compared with.
     model : Model, optional
         Used in place of a training on this volume.
+    line : numpy.ndarray of int32, shape (Z, 2), optional
+        The scroll's axis in each slice of the box, (y, x) in 1/8 voxel of it; else it is estimated.
     """
     settings = settings if model is None else model.settings(settings)
     with story.stage("survey", "features_extract_start") as progress:
-        scene = look(engine, grey, settings, progress)
+        view = look(engine, grey, settings, progress, line)
     with story.stage("features") as progress:
-        names = usable(_asked(settings) if model is None else model.unit.features, scene.axis_used)
-        measured = bank.measure(engine, grey, names, scene.bearing, scene.index, progress)
+        names = usable(_asked(settings) if model is None else model.unit.features, view.axis_used)
+        scene, measured = measure(engine, grey, view, names, settings.neuron.samples, progress)
     with story.stage("select", "select_start"):
         chosen = _choose(settings, names, measured, scene) if model is None else _of_model(model, names)
     with story.stage("train", "train_start") as progress:
@@ -115,7 +120,7 @@ def solve(
         found = infer(engine, grey, trained.unit, scene.bearing, places, keep, progress, settings.record != LIGHT, tell)
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
-        cut, limits, cutter, masks = _segment(engine, found, settings)
+        cut, limits, cutter, masks, cleaning = _segment(engine, found, settings)
     with story.stage("null", "null_start"):
         fakes = _fakes(engine, grey, trained.unit, scene, places, settings.seed)
         golden = null.golden_limit(Histogram(np.sum([fake.histogram.counts for fake in fakes["isotropic"]], axis=0)))
@@ -135,6 +140,7 @@ def solve(
         cells=found.cells,
         saved=found.saved,
         alone=found.alone,
+        cleaning=cleaning,
     )
 
 
@@ -321,9 +327,9 @@ def _fakes(
         drawn = {f: null.surrogates(grey, scene.grey_counts, seed, f, pool.map) for f in null.FAMILIES}
         depth, *plane = drawn["isotropic"].shape[1:]
         # The axis stands to the surrogate's middle as it stands to the volume's.
-        dy, dx = ((whole - part) / 2 for whole, part in zip(grey.shape[1:], plane, strict=True))
-        moved = replace(scene.axis, y=scene.axis.y - dy, x=scene.axis.x - dx)
-        axis = moved.eighths(depth) if scene.axis_used else None
+        first, *corner = ((whole - part) * 4 for whole, part in zip(grey.shape, (depth, *plane), strict=True))
+        line = scene.bearing.axis
+        axis = None if line is None else line[first // 8 :][:depth] - np.array(corner, np.int32)
 
         def say(fake: NDArray[np.uint8]) -> _Found:
             return infer(engine, fake, unit, Bearing.of(axis, direction.measure(engine, fake)), places, False, None)
@@ -345,8 +351,10 @@ def decide(histogram: Histogram, settings: SegmentSettings) -> tuple[Calibration
 
 def _segment(
     engine: Engine, found: _Found, settings: Settings
-) -> tuple[Calibration, Thresholds, chance.Masks, dict[str, NDArray[np.bool_]]]:
+) -> tuple[Calibration, Thresholds, chance.Masks, dict[str, NDArray[np.bool_]], tuple[dict[str, Any], ...]]:
     cut, limits = decide(found.histogram, settings.segment)
     cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
-    masks = dict(zip(("hysteresis", "calibrated", "final"), cutter(found.probability), strict=True))
-    return cut, limits, cutter, masks
+    told: list[dict[str, Any]] = []
+    own = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told)
+    masks = dict(zip(("hysteresis", "calibrated", "final"), own(found.probability), strict=True))
+    return cut, limits, cutter, masks, tuple(told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,8 @@ def solve_outside(
     with story.stage("segment", "segment_start"):
         counts = Histogram(histogram(engine.backend, probability))
         cut, limits = solve.decide(counts, settings.segment)
-        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
+        told: list[dict[str, Any]] = []
+        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told)
         hysteresis, calibrated, final = cutter(probability)
     story.trace("probability_map", probability)
     for name, mask in (("hysteresis", hysteresis), ("calibrated", calibrated), ("final", final)):
@@ -77,4 +78,5 @@ def solve_outside(
         calibrated=calibrated,
         final=final,
         cells=None,
+        cleaning=tuple(told),
     )

@@ -26,6 +26,9 @@ CANDIDATE_STREAM: Final = 1
 BACKGROUND, RECTO, UNDECIDED = 0, 1, 2
 FACE, NO_FACE = 0.19, 0.11
 """Shares of the contrast, of the mean step across an edge: from the first on it is a face, below the second none."""
+SHARPEST: Final = 1 / 256
+"""Share of the drawn voxels that are labelled recto at least: the sharpest ones. On phantoms it is a sixth or more; in
+white noise so few voxels reach a face that nothing could be learned, and no count could be compared with chance."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Axis:
     def eighths(self, slices: int) -> NDArray[np.int32]:
         """Return the axis in each slice, (y, x) in 1/8 voxel: what `gradient_along` takes."""
         return np.tile(np.array([round(self.y * 8), round(self.x * 8)], np.int32), (slices, 1))
+
+    @classmethod
+    def of(cls, line: NDArray[np.int32]) -> Axis:
+        """Return the middle of an axis that is known in each slice."""
+        y, x = line[len(line) // 2].tolist()
+        return cls(y / 8, x / 8, 1.0, "umbilicus")
 
 
 AXIS_LIMIT: Final = 0.5
@@ -126,8 +135,15 @@ def pseudo_labels(face: NDArray[np.float64], contrast: float) -> NDArray[np.uint
         Feature `face` at the voxels, grey.
     contrast : float
         Grey values from air to papyrus (difference of the two Otsu class means).
+
+    Notes
+    -----
+    Where fewer than SHARPEST of the voxels reach a face, the sharpest are labelled recto all the same, ties included,
+    but never a voxel without a step. Whether they mean anything, the null tells.
     """
     label = np.full(len(face), UNDECIDED, np.uint8)
     label[face < NO_FACE * contrast] = BACKGROUND
-    label[face >= FACE * contrast] = RECTO
+    least = max(1, round(SHARPEST * len(face)))
+    reached = min(FACE * contrast, float(np.partition(face, -least)[-least]))
+    label[(face >= reached) & (face > 0)] = RECTO
     return label

@@ -1,11 +1,12 @@
-"""The model of a run: none, one that was given, or one that the run trains when its first volume is to be done."""
+"""What a run has beside its images: a model, given or trained before the first volume; probabilities; an umbilicus."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_nx47 import outside
+from gpu_nx47 import outside, umbilicus
 from gpu_nx47.model import Model, from_document, read_model
 from gpu_nx47.train import train
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from gpu_nx47.engine import Engine
     from gpu_nx47.events import Emit
     from gpu_nx47.settings import Settings
+    from gpu_nx47.source import Discovery
 
 
 class Teacher:
@@ -21,25 +23,27 @@ class Teacher:
     Parameters
     ----------
     settings : Settings
-    root : Path
-        With the labelled volumes, where the run trains.
+    found : Discovery
+        The inputs; with the labelled volumes, where the run trains.
 
     Raises
     ------
     UsageError
-        A model or a folder is given that cannot be used.
+        A model, a folder or an umbilicus is given that cannot be used.
     """
 
-    def __init__(self, settings: Settings, root: Path) -> None:
+    def __init__(self, settings: Settings, found: Discovery) -> None:
         self.engine: Engine | None = None
         """Where to train; set before the first volume."""
         self._settings = settings
-        self._root = root
+        self._root = found.root
         self._model: Model | None = read_model(Path(settings.model)) if settings.model else None
         self.folders = outside.folders(settings.probability)
         """Of probabilities that take the neuron's place."""
         self.digest = None if self._model is None else self._model.digest
         """Of the model that was given."""
+        names = [item.id for item in found.sources]
+        self.umbilicus = umbilicus.Given(settings.umbilicus, settings.umbilicus_origin, names)
 
     @property
     def idle(self) -> bool:
@@ -48,10 +52,22 @@ class Teacher:
 
     @property
     def told(self) -> dict[str, Any]:
-        """What BOOT holds of a given model: all of it, so that the record alone is enough to compute the run again."""
+        """What BOOT holds: a given model whole, the umbilicus by its digest (FILE_START has its points).
+
+        So the record alone is enough to compute the run again.
+        """
+        told = {} if self.umbilicus.digest is None else {"umbilicus": self.umbilicus.digest}
         if self._model is None or self._settings.train:
-            return {}
-        return {"model": {"digest": self._model.digest, "document": self._model.document()}}
+            return told
+        return told | {"model": {"digest": self._model.digest, "document": self._model.document()}}
+
+    @property
+    def planned(self) -> Settings:
+        """The settings as a memory plan takes them: with cleaning and features of the model that was given."""
+        if self._model is None:
+            return self._settings
+        settings = self._model.settings(self._settings)
+        return replace(settings, features=replace(settings.features, fixed=self._model.unit.features))
 
     def taught(self, earlier: dict[str, Any] | None) -> None:
         """Take the model that an unfinished run had trained, from its record: it is not trained again."""

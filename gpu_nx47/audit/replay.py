@@ -28,6 +28,7 @@ from gpu_nx47.quick import quick_mask
 from gpu_nx47.settings import CHANGE_NO_MASK
 from gpu_nx47.solve import Solved, Story, solve
 from gpu_nx47.solve_outside import solve_outside
+from gpu_nx47.umbilicus import Umbilicus, from_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,7 @@ class _Told:
     mask_sha256: str | None = None
     error: str | None = None
     traces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    umbilicus: Umbilicus | None = None
     tiles: list[dict[str, Any]] = field(default_factory=list)
     """Traces of tiles, as the run cut them."""
 
@@ -164,6 +166,7 @@ def _take(file: _Told, stamped: Stamped) -> None:
     match stamped.event.name:
         case "FILE_START":  # begun anew, where a run goes on behind one that was cut short in this file
             file.sha256, file.traces, file.tiles = data.get("sha256"), {}, []
+            file.umbilicus = from_record(data.get("umbilicus"))
         case "ARRAY_TRACE" if "tile" in data:
             file.tiles.append(data)
         case "ARRAY_TRACE":
@@ -199,7 +202,9 @@ class _Computer:
     def load(self, item: Source) -> Volume:
         return load.load(item, self.settings.load, threads=self.engine.threads)
 
-    def full(self, volume: Volume) -> tuple[dict[str, dict[str, Any]], NDArray[np.bool_], dict[str, NDArray]]:
+    def full(
+        self, volume: Volume, drawn: Umbilicus | None
+    ) -> tuple[dict[str, dict[str, Any]], NDArray[np.bool_], dict[str, NDArray]]:
         """Return the traces by stage, the mask, and the whole arrays that a forensic record holds the tiles of."""
         traces: dict[str, dict[str, Any]] = {}
 
@@ -210,16 +215,17 @@ class _Computer:
         story = Story(volume.source.id, keep, self.engine, record=self.settings.record)
         story.trace("volume", volume.grey)
         grey = _inner(volume)
-        solved = None if grey is None else self._solve(volume, grey, story)
+        solved = None if grey is None else self._solve(volume, grey, story, drawn)
         mask = metrics.full_mask(volume, None if solved is None else solved.final)
         if solved is None or solved.alone is None:
             return traces, mask, {}
         features = {f"feature_{name}": codes for name, codes in solved.saved.items()}
         return traces, mask, {**features, "neuron_output": solved.alone}
 
-    def _solve(self, volume: Volume, grey: NDArray[np.uint8], story: Story) -> Solved:
+    def _solve(self, volume: Volume, grey: NDArray[np.uint8], story: Story, drawn: Umbilicus | None) -> Solved:
         if not self.settings.probability:
-            return solve(grey, self.engine, self.settings, story, None, self.model)
+            line = None if drawn is None else drawn.eighths(volume.box)
+            return solve(grey, self.engine, self.settings, story, None, self.model, line)
         z, y, x = volume.grey.shape
         given = outside.read(outside.folders(self.settings.probability), volume.source.id, (z, y, x))
         inner = np.ascontiguousarray(given.codes[volume.box.slices])
@@ -258,7 +264,7 @@ def _one(name: str, item: Source | None, told: _Told, computer: _Computer, say: 
     if told.state == "quick":
         mask = computer.quick(volume)
     else:
-        traces, mask, arrays = computer.full(volume)
+        traces, mask, arrays = computer.full(volume, told.umbilicus)
         for stage, recorded in told.traces.items():
             wrong += compare(stage, recorded, traces.get(stage))
         if told.state == "full":  # else the run was cut short before it came to them

@@ -77,6 +77,7 @@ def run(
     train: options.Train = False,
     model: options.Model = None,
     probability: options.Probability = None,
+    umbilicus: options.Umbilicus = None,
     untrusted: options.Untrusted = False,
     record: options.Record = None,
     identity_key: options.IdentityKey = None,
@@ -94,6 +95,7 @@ def run(
         wanted += ["train=true"] if train else []
         wanted += [f"probability={json.dumps(probability)}"] if probability else []
         wanted += [] if model is None else [f"model={json.dumps(str(model))}"]
+        wanted += [] if umbilicus is None else [f"umbilicus={json.dumps(str(umbilicus))}"]
         wanted += [] if identity_key is None else [f"identity_key={json.dumps(str(identity_key))}"]
         given = {"backend": backend, "tile": tile, "threads": threads, "save": save, "time_budget": time_budget}
         given |= {"record": record, "memory": memory}

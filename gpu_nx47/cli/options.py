@@ -35,6 +35,10 @@ Probability = Annotated[
         help="Cut another program's probabilities, <id>.tif or nnU-Net's <id>.npz; may be repeated: a weighted mean.",
     ),
 ]
+Umbilicus = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE|DIR", help="Points z,y,x of the scroll's axis, text or JSON; DIR: <id>.txt for each."),
+]
 Untrusted = Annotated[
     bool, typer.Option("--untrusted", help="Decode in a process with limits of memory and time; same bits.")
 ]

@@ -39,7 +39,7 @@ FRENCH: Final[dict[str, Words]] = {
     "RECTO_UNKNOWN": Words(
         "Le côté où se trouve l'axe du rouleau est indécidable, donc le recto et le verso aussi : les deux faces sont "
         "marquées.",
-        "Travailler sur un plus grand morceau du rouleau.",
+        "Travailler sur un plus grand morceau du rouleau, ou donner son axe avec --umbilicus.",
     ),
     "FRAME_ARTIFACT": Words(
         "Le masque est bien plus dense au bord de la boîte valide que la part de voxels du bord ne l'explique.",

@@ -70,11 +70,12 @@ class Volume:
         cut, limits = solve.decide(self.histogram, settings)
         cuts = (limits.weak, limits.strong, cut.threshold)
         shapes = (*settings.closing, *settings.opening)
-        return self._once((*cuts, *shapes, settings.dust), lambda: self._judge(engine, cuts, shapes, settings))
+        mended = (settings.dust, settings.pinholes, settings.cavities, settings.frame)
+        return self._once((*cuts, *shapes, *mended), lambda: self._judge(engine, cuts, shapes, settings))
 
     def _judge(self, engine: Engine, cuts: Any, shapes: Any, settings: SegmentSettings) -> tuple[float, float, float]:
         meter = engine.backend
-        there = replace(settings, dust=0)
+        there = replace(settings, dust=0, pinholes=0, cavities=False, frame=0)
 
         def united() -> NDArray[np.bool_]:
             weak, strong, threshold = cuts

@@ -32,7 +32,9 @@ def ring():
 
 
 def shown(grey, settings=SMALL, **how):
-    return scene.look(engine(**how), grey, settings, lambda _done, _total: None)
+    silent = (lambda _done, _total: None,)
+    view = scene.look(engine(**how), grey, settings, *silent)
+    return scene.measure(engine(**how), grey, view, (scene.FACE,), settings.neuron.samples, *silent)[0]
 
 
 @pytest.mark.parametrize(("tile", "threads"), [((13, 40, 17), 2), ((6, 9, 64), 1)])
@@ -53,7 +55,7 @@ def test_neither_tiles_nor_threads_change_directions_faces_or_votes(tile, thread
 
 
 @pytest.mark.parametrize("outward", [True, False])
-@pytest.mark.parametrize("name", ALONG_SHEETS)
+@pytest.mark.parametrize("name", [*ALONG_SHEETS, "profile@-8"])
 def test_no_tiling_changes_what_is_read_along_and_across(name, outward):
     grey = inside(35, 2)
     field = direction.measure(engine(), grey)
@@ -66,6 +68,22 @@ def test_no_tiling_changes_what_is_read_along_and_across(name, outward):
     (piece,) = tiles(grey.shape, grey.shape)
     assert (bank.TileBank(meter, grey, piece, bearing, margin, [name]).codes(name) == whole).all()
     assert whole.any()
+
+
+@pytest.mark.parametrize("voxels", [-8, -3, 1, 6])
+def test_a_profile_is_the_mean_along_the_sheet_voxels_away_along_the_normal(voxels):
+    grey = inside(35, 2)
+    field = direction.measure(engine(), grey)
+    names = [f"profile@{voxels}", "along_mean"]
+    (piece,) = tiles(grey.shape, grey.shape)
+    features = bank.TileBank(Meter(law), grey, piece, Bearing(None, field), bank.halo(names), names)
+    found, mean = (features.codes(name) for name in names)
+    normal = tables.direction_vectors()[field.direction]
+    n = len(grey)
+    for z, y, x in np.random.default_rng(voxels + 9).integers(0, n, (200, 3)).tolist():
+        place = np.rint(voxels * normal[z // 2, y // 2, x // 2]).astype(int) + np.array([z, y, x])
+        place = np.where(place < 0, -1 - place, np.where(place < n, place, 2 * n - 1 - place))  # reflected at the edges
+        assert found[z, y, x] == mean[tuple(place)]
 
 
 def test_a_crop_of_the_field_gives_each_voxel_its_own_cell():
@@ -155,6 +173,17 @@ def test_pseudo_labels_mark_the_inner_face_of_a_ring():
     assert r[recto].min() > INNER - 1
     assert r[recto].max() < INNER + 4
     assert (found.labels[(r > INNER + 0.5) & (r < INNER + 2)] == survey.RECTO).mean() > 0.95
+
+
+def test_where_too_few_voxels_reach_a_face_the_sharpest_are_labelled_and_no_flat_one():
+    drawn, contrast = 256 * 8, 100.0
+    face = np.random.default_rng(1).permutation(drawn) / drawn * 10  # far below FACE * contrast, all different
+    labels = survey.pseudo_labels(face, contrast)
+    assert set(np.flatnonzero(labels == survey.RECTO)) == set(np.argsort(face)[-8:])
+    assert (labels != survey.RECTO).sum() == (labels == survey.BACKGROUND).sum()
+    face[:8] = 90.0  # as many as are wanted reach a face: the limit decides alone
+    assert set(np.flatnonzero(survey.pseudo_labels(face, contrast) == survey.RECTO)) == set(range(8))
+    assert (survey.pseudo_labels(np.zeros(drawn), contrast) == survey.BACKGROUND).all()
 
 
 def test_both_faces_are_marked_where_no_side_is_known():

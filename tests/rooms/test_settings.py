@@ -49,6 +49,9 @@ def settled(*overrides, config=None, environ=None, **cli):
         ("features.bank=grad_mag@2,grad_mag@2.0", "features.bank: expected each feature once"),
         ("features.bank=gradmag", "features.bank: expected features among"),
         ("features.fixed=local_var@2", "features.fixed: expected local_var without a scale"),
+        ("features.fixed=profile@13", "features.fixed: expected profile@voxels with whole voxels from -12 to 12"),
+        ("features.fixed=profile@-0", "profile@voxels"),
+        ("features.fixed=profile@1.5", "profile@voxels"),
         ("features.fixed=grad_mag@", "sigma from 0.5 to 8, got 'grad_mag@'"),
         ("features.fixed=grad_mag@8.1", "sigma from 0.5 to 8"),
         ("features.fixed=grad_mag@0.4", "sigma from 0.5 to 8"),
@@ -66,6 +69,9 @@ def settled(*overrides, config=None, environ=None, **cli):
         ("segment.dust=-1", "segment.dust: expected an integer from 0"),
         ("segment.closing=1,1", "segment.closing: expected three integers"),
         ("segment.opening=-1,0,0", "segment.opening: expected three integers"),
+        ("segment.pinholes=65", "segment.pinholes: expected an integer from 0 to 64"),
+        ("segment.cavities=2", "segment.cavities: expected true or false"),
+        ("segment.frame=-1", "segment.frame: expected an integer from 0 to 64"),
         ("load.low_percentile=-1", "load.low_percentile: expected a number from 0 to 100"),
         ("load.high_percentile=0.5", "load.high_percentile: expected more than load.low_percentile (0.5)"),
         ("load.voxel_size_um=0", "load.voxel_size_um: expected a number above 0"),
@@ -100,6 +106,7 @@ def test_a_feature_splits_into_name_and_scale():
     assert split_feature("local_entropy") == ("local_entropy", None)
     assert split_feature("grad_inward@2") == ("grad_inward", 2.0)
     assert split_feature("gaussian@0.5") == ("gaussian", 0.5)
+    assert split_feature("profile@-12") == ("profile", -12.0)
 
 
 # Ways to say a value

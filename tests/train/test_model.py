@@ -15,6 +15,8 @@ from gpu_nx47.audit.replay import Machine, replay_record
 from gpu_nx47.configure import from_mapping
 from gpu_nx47.errors import UsageError
 from gpu_nx47.model import from_document, read_model
+from gpu_nx47.source import discover
+from gpu_nx47.teacher import Teacher
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,14 @@ def test_the_model_of_phantoms_comes_with_the_program_and_is_never_the_default()
     model = read_model(Path("phantoms"))
     assert model.facts["proof"]["learned"]
     assert from_mapping({}).model == ""
+
+
+def test_memory_is_planned_for_the_features_of_a_given_model(root):
+    model = read_model(Path("phantoms"))
+    planned = Teacher(from_mapping({"model": "phantoms"}), discover(root)).planned
+    assert planned.features.fixed == model.unit.features
+    assert planned.segment.threshold == model.segment["threshold"]
+    assert Teacher(from_mapping({}), discover(root)).planned == from_mapping({})
 
 
 def put(document, path, value):
