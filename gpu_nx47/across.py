@@ -13,7 +13,7 @@ import numpy as np
 from gpu_nx47 import tables
 from gpu_nx47.direction import opposite
 from gpu_nx47.errors import SettingsError
-from gpu_nx47.settings import OFFSET_RANGE
+from gpu_nx47.settings import OFFSET_FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,10 @@ STEP_REACH: Final = 2
 VOTE: Final = (3.0, 6.0)
 """Radii of the rings of voxels that have a say in a voxel's probability."""
 VOTE_REACH: Final = 6
+FARTHEST: Final = max(reach for ends in OFFSET_FEATURES.values() for reach in ends)
+RIDGE_WEIGHTS: Final = (2, -1, -1)
+RIDGE_SHIFT: Final = 2
+"""From 1/256 grey to 1/64 grey, which 16 bits hold."""
 LAYER: Final = (1.0, 0.0, -1.0, -2.0, -3.0)
 """Where a face is looked for, voxels along the normal: up to two before the voxel; the outermost only bound a peak."""
 LAYER_REACH: Final = 3
@@ -74,7 +78,7 @@ class Across:
         self._tile = tile
         self._field = field
         # How far around the core the mean along the sheets may be asked for: the margin lets it be known.
-        self._reach = min(margin - tables.gaussian_radius(SIGMA) - DISK_REACH, OFFSET_RANGE[1])
+        self._reach = min(margin - tables.gaussian_radius(SIGMA) - DISK_REACH, FARTHEST)
         self._along: Any = None
         self._steps: dict[bool, Any] = {}
 
@@ -116,6 +120,16 @@ class Across:
         one = np.array([1], np.int32)
         found = self._sum(self.along(reach), reach, tables.line_offsets((float(voxels),)), one, 0)
         return self._tile.cut(found, 0, reach)
+
+    def ridge(self, voxels: int) -> Any:
+        """Return minus the second difference along the normal, over so many voxels to either side, 1/64 grey.
+
+        So far as the normal is the Hessian's, minus its greatest eigenvalue: bright plates are ridges. The normal's
+        sign does not matter.
+        """
+        offsets, weights = tables.line_offsets((0.0, float(voxels), -float(voxels))), np.array(RIDGE_WEIGHTS, np.int32)
+        found = self._sum(self.along(voxels), voxels, offsets, weights, RIDGE_SHIFT, signed=True)
+        return self._tile.cut(found, 0, voxels)
 
     def face(self) -> Any:
         """Return the sharpest step that lies at most two voxels before a voxel, 1/64 grey; 0 where none is a peak.

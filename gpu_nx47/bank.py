@@ -1,6 +1,6 @@
 """The feature bank: integer codes of every feature on a tile, with their step and unit.
 
-A feature is `name`, `name@sigma`, or `profile@voxels`. What several features of a tile have in common is computed once:
+A feature is `name`, `name@sigma` or `name@voxels`. What several features of a tile have in common is computed once:
 the Gaussians of all their scales in one call, and in one pass over each Gaussian every stencil of it asked for.
 """
 
@@ -33,6 +33,8 @@ VARIANCE_WINDOW: Final = 7
 PROJECTION_WINDOW: Final = 17
 LAPLACE_SHIFT: Final = 4
 """Q8.8 to steps of 1/16 grey: twelve Gaussian roundings of 1/512 stay below half a step."""
+RIDGE: Final = 4
+"""Voxels to either side that `hessian_sheetness` compares, unless it says: half the usual thickness of a sheet."""
 BAND_RATIO: Final = 3.0
 """The wide Gaussian of a band-pass over the narrow one."""
 STENCILS: Final = {
@@ -235,8 +237,16 @@ def _sheetwise(step: float, unit: str, halo: int, compute: Callable[[Across], An
 
 
 def _profile(name: str, voxels: float) -> Feature:
-    halo = max(HALO, HALO - STEP_REACH - LAYER_REACH + abs(int(voxels)))
-    return Feature(name, 1 / 256, 0.0, "grey", halo, lambda bank: bank.across.profile(int(voxels)))
+    return Feature(name, 1 / 256, 0.0, "grey", _reach(voxels), lambda bank: bank.across.profile(int(voxels)))
+
+
+def _ridge(name: str, voxels: float) -> Feature:
+    wide = int(voxels) if split_feature(name)[1] else RIDGE
+    return Feature(name, 1 / 64, 0.0, "grey", _reach(wide), lambda bank: bank.across.ridge(wide))
+
+
+def _reach(voxels: float) -> int:
+    return max(HALO, HALO - STEP_REACH - LAYER_REACH + abs(int(voxels)))
 
 
 _BUILDERS: Final[dict[str, Callable[[str, float], Feature]]] = {
@@ -254,6 +264,7 @@ _BUILDERS: Final[dict[str, Callable[[str, float], Feature]]] = {
     "step_outward": _sheetwise(1 / 64, "grey", HALO, Across.step),
     "face": _sheetwise(1 / 64, "grey", HALO, Across.face),
     "profile": _profile,
+    "hessian_sheetness": _ridge,
 }
 ODD: Final = frozenset({"grad_inward", "step_outward", "profile"})
 """Features whose sign depends on where the axis is; left out where it is unknown."""

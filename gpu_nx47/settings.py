@@ -29,13 +29,21 @@ DEFAULT_BANK: Final = (
     "face",
 )
 
-ALONG_SHEETS: Final = ("along_mean", "step_outward", "face", "profile")
+LEARNING_BANK: Final = (
+    *(f"profile@{voxels}" for voxels in (-8, -6, -4, -3, -2, -1, 1, 2, 3, 4, 6, 8)),
+    *("along_mean", "grad_mag", "laplace", "bandpass_response", "grad_inward", "gaussian", "hessian_sheetness"),
+    *("grad_inward@2", "laplace@2", "proj_max", "proj_mean", "coherence_inter_slice"),
+    *("hessian_sheetness@2", "local_entropy", "local_var", "face"),
+)
+"""What labels are learned with. The last four tell where the side of the axis is unknown; beside the profile they add
+nothing on phantoms."""
+
+ALONG_SHEETS: Final = ("along_mean", "step_outward", "face", "profile", "hessian_sheetness")
 """Features that need the directions of the sheets."""
 SCALED_FEATURES: Final = ("grad_mag", "laplace", "bandpass_response", "grad_inward", "gaussian")
 """Features that exist at other scales, as `name@sigma`."""
-OFFSET_FEATURES: Final = ("profile",)
-"""Features that are read voxels away along the outward normal, as `name@voxels`; negative ones lie inward."""
-OFFSET_RANGE: Final = (-12, 12)
+OFFSET_FEATURES: Final = {"profile": (-12, 12), "hessian_sheetness": (1, 12)}
+"""Features that are read voxels away along the outward normal, as `name@voxels`, and how far; negative: inward."""
 KNOWN_FEATURES: Final = (*FIRST_SIX, "local_var", "coherence_inter_slice", "grad_inward", "gaussian", *ALONG_SHEETS)
 SIGMA_RANGE: Final = (0.5, 8.0)
 """Voxels. Below, a Gaussian is all but its centre; above, its window of 65 voxels outgrows the sheets it looks for."""
@@ -62,7 +70,7 @@ def split_feature(name: str, key: str = "feature") -> tuple[str, float | None]:
     if not at:
         return base, None
     if base in OFFSET_FEATURES:
-        low, high = OFFSET_RANGE
+        low, high = OFFSET_FEATURES[base]
         if not re.fullmatch(r"0|-?[1-9]\d?", text) or not low <= int(text) <= high:
             _refuse(key, f"{base}@voxels with whole voxels from {low} to {high}", name)
         return base, float(text)
@@ -103,7 +111,7 @@ class NeuronSettings:
     l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
     steps: int = 120
     rate: float = 0.08
-    hidden: tuple[int, ...] = ()
+    hidden: tuple[int, ...] = (24, 12)
     """Neurons of each hidden layer of a net, tried where labels are learned from; empty: the neuron on its own."""
     samples: int = 65_536
     """Voxels drawn from each volume."""
@@ -127,6 +135,8 @@ class NeuronSettings:
 class LearningSettings:
     """Training on labelled volumes."""
 
+    bank: tuple[str, ...] = LEARNING_BANK
+    """Candidates; empty: those of features.bank. features.fixed goes before both."""
     samples: int = 2_097_152
     """Voxels that all volumes give together; a volume gives neuron.samples at most."""
     blocks: int = 8
@@ -143,6 +153,7 @@ class LearningSettings:
     """Trainings on shuffled labels that the training on the true ones must beat."""
 
     def __post_init__(self) -> None:
+        _feature_names("learning.bank", self.bank)
         _integer("learning.samples", self.samples, 1024, 2**31)
         _integer("learning.blocks", self.blocks, 1, 4096)
         _integer("learning.block", self.block, 16, 1024)
@@ -258,6 +269,11 @@ class Settings:
     learning: LearningSettings = field(default_factory=LearningSettings)
     segment: SegmentSettings = field(default_factory=SegmentSettings)
     load: LoadSettings = field(default_factory=LoadSettings)
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Features that are offered where labels are learned from."""
+        return self.features.fixed or self.learning.bank or self.features.bank
 
     def __post_init__(self) -> None:
         _choice("preset", self.preset, PRESETS)

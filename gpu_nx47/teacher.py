@@ -63,11 +63,11 @@ class Teacher:
 
     @property
     def planned(self) -> Settings:
-        """The settings as a memory plan takes them: with cleaning and features of the model that was given."""
-        if self._model is None:
-            return self._settings
-        settings = self._model.settings(self._settings)
-        return replace(settings, features=replace(settings.features, fixed=self._model.unit.features))
+        """The settings as a memory plan takes them: with cleaning and features of the model."""
+        settings, names = self._settings, self._settings.taught if self._settings.train else ()
+        if self._model is not None:
+            settings, names = self._model.settings(settings), self._model.unit.features
+        return replace(settings, features=replace(settings.features, fixed=names)) if names else settings
 
     def taught(self, earlier: dict[str, Any] | None) -> None:
         """Take the model that an unfinished run had trained, from its record: it is not trained again."""

@@ -123,8 +123,7 @@ def _prepared(
 ) -> tuple[tuple[str, ...], Scaling, tuple[descent.Sample, descent.Sample], str]:
     """Return features, scaling, the two samples, and how they were parted."""
     histograms = learned.histograms()
-    asked = settings.features.fixed or settings.features.bank
-    names = tuple(name for name in asked if name in histograms)
+    names = tuple(name for name in settings.taught if name in histograms)
     scaling = Scaling.of([histograms[name] for name in names])
     x, y = learned.sample(names, scaling)
     if split.held:

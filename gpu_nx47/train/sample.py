@@ -110,7 +110,7 @@ def draw_sample(engine: Engine, pair: Pair, settings: Settings, wanted: int, *, 
     outside = all_surface - surface
     del label
     bearing = bearing_of(engine, grey, settings)
-    names = usable(settings.features.fixed or settings.features.bank, bearing.axis is not None)
+    names = usable(settings.taught, bearing.axis is not None)
     measured = bank.measure(engine.on(blocks), grey, names, bearing, index)
     codes = {
         name: values.astype(np.int16 if measured.histograms[name].low else np.uint16)

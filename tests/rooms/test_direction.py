@@ -86,6 +86,22 @@ def test_a_profile_is_the_mean_along_the_sheet_voxels_away_along_the_normal(voxe
         assert found[z, y, x] == mean[tuple(place)]
 
 
+@pytest.mark.parametrize("voxels", [1, 4, 9])
+def test_sheetness_is_the_second_difference_of_the_profile_whatever_the_sign_of_the_normal(voxels):
+    grey = inside(35, 2)
+    field = direction.measure(engine(), grey)
+    (piece,) = tiles(grey.shape, grey.shape)
+    found = []
+    for one in (field, Field(direction.opposite(field.direction), field.planarity)):
+        names = [f"hessian_sheetness@{voxels}", f"profile@{voxels}", f"profile@{-voxels}", "along_mean"]
+        features = bank.TileBank(Meter(law), grey, piece, Bearing(None, one), bank.halo(names), names)
+        ridge, out, back, mean = (features.codes(name).astype(int) for name in names)
+        assert (ridge == np.clip((2 * mean - out - back + 2) >> 2, -32768, 32767)).all()
+        found.append(ridge)
+    assert (found[0] == found[1]).all()
+    assert found[0].any()
+
+
 def test_a_crop_of_the_field_gives_each_voxel_its_own_cell():
     shape = (7, 9, 5)
     cells = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)

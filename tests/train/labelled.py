@@ -12,8 +12,8 @@ from gpu_nx47.train import train
 SEEDS = (11, 12, 13, 14)
 QUICK = {
     "threads": 1,
-    "neuron": {"samples": 2048, "steps": 24, "l1": [1e-4, 1e-2], "l2": [1e-3]},
-    "learning": {"block": 40, "blocks": 4, "scan": 1},
+    "neuron": {"samples": 2048, "steps": 24, "l1": [1e-4, 1e-2], "l2": [1e-3], "hidden": []},
+    "learning": {"bank": [], "block": 40, "blocks": 4, "scan": 1},
     "overlays": 0,
 }
 

@@ -11,6 +11,7 @@ from gpu_nx47.model import read_model
 WORDS = [
     "--threads", "1", "--set", "neuron.samples=2048", "--set", "neuron.steps=24", "--set", "neuron.l1=0.0001,0.01",
     "--set", "neuron.l2=0.001", "--set", "learning.block=40", "--set", "learning.blocks=4", "--set", "learning.scan=1",
+    "--set", "learning.bank=", "--set", "neuron.hidden=",
 ]  # fmt: skip
 
 

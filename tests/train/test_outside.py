@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from hypothesis import given
+from hypothesis import settings as drawing
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from labelled import QUICK, interrupted
@@ -118,6 +119,7 @@ def test_two_files_of_one_volume_are_refused(tmp_path, drawn):
         outside.read(places, "a", SHAPE)
 
 
+@drawing(deadline=None)
 @given(st.data())
 def test_a_hurt_npz_is_refused_or_read(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("hurt")
