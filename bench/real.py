@@ -38,8 +38,8 @@ RESULT: Final = Path(__file__).parent / "results" / "real.txt"
 OURS: Final[dict[str, dict[str, Any]]] = {
     "nx47 autonomous": {},
     "nx47, no side": {"umbilicus": "unknown"},
-    "nx47 trained": {"train": True},
-    "nx47 trained, net of 16": {"train": True, "neuron": {"hidden": [16]}},
+    "nx47 trained, neuron": {"train": True, "neuron": {"hidden": []}},
+    "nx47 trained, net": {"train": True},
 }
 LEAST: Final = 64
 """Least edge of the pieces, two an axis, that the learned half is cut into: one of them at least is held out."""

@@ -1,4 +1,4 @@
-"""What the record costs: its share of a run's processor time, and memory for a million events.
+"""What the record and the null cost: their shares of a run's processor time, and memory for a million events.
 
     python bench/record.py share [--size 320] [--record standard]
     python bench/record.py memory [--events 1000000]
@@ -16,11 +16,12 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gpu_nx47
-from gpu_nx47 import journal, phantom, solve
+from gpu_nx47 import chance, journal, phantom, solve
 from gpu_nx47.events import Event
 from gpu_nx47.hardware import peak_rss_bytes
 from gpu_nx47.journal.dispatch import Dispatcher
@@ -28,9 +29,10 @@ from gpu_nx47.settings import Settings
 
 
 class Spent:
-    """Adds up the processor seconds of functions, over all threads, the outermost call counting."""
+    """Adds up the processor seconds of functions, over all threads that call them, the outermost call counting."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.seconds: dict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -43,34 +45,36 @@ class Spent:
             if getattr(self._local, "inside", False):
                 return real(*arguments, **parameters)
             self._local.inside = True
-            began = time.thread_time()
+            began = self.clock()
             try:
                 return real(*arguments, **parameters)
             finally:
                 self._local.inside = False
                 with self._lock:
-                    self.seconds[name] += time.thread_time() - began
+                    self.seconds[name] += self.clock() - began
 
         setattr(owner, name, watched)
 
 
 def share(size: int, level: str) -> None:
-    """Run on a phantom and print what traces, fingerprints and events cost of it."""
+    """Run on a phantom and print what traces, fingerprints and events cost of it, and what the null does."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
         phantom.write_phantom_root(root, size=size, seeds=[1], train_seeds=[])
         gpu_nx47.run(root, Path(folder) / "warm", Settings(threads=1))  # kernels are compiled and cached
-        spent = Spent()
+        spent, chances = Spent(time.thread_time), Spent(time.process_time)  # the null works in threads of its own
         for owner, name in ((solve.Story, "trace"), (solve, "tile_sums"), (Dispatcher, "emit")):
             spent.watch(owner, name)
+        for owner, name in ((solve, "_fakes"), (chance.Chance, "of")):
+            chances.watch(owner, name)
         began, wall = time.process_time(), time.monotonic()
         gpu_nx47.run(root, Path(folder) / "out", Settings(record=level, threads=1))  # what threads do is counted too
         total, wall = time.process_time() - began, time.monotonic() - wall
         size_bytes = (Path(folder) / "out" / journal.RECORD_NAME).stat().st_size
     parts = {name: round(seconds, 3) for name, seconds in spent.seconds.items()}
-    percent = 100 * sum(spent.seconds.values()) / total
+    percent, null = (100 * sum(part.seconds.values()) / total for part in (spent, chances))
     print(json.dumps({"size": size, "record": level, "cpu_s": round(total, 2), "wall_s": round(wall, 2), **parts}))
-    print(f"recording: {percent:.2f} % of the processor time; the record takes {size_bytes} bytes")
+    print(f"recording: {percent:.2f} % of the processor time; the record takes {size_bytes} bytes. Null: {null:.2f} %")
 
 
 def write_events(folder: Path, events: int) -> None:

@@ -80,6 +80,15 @@ def table(kernel: str, name: str, array: NDArray, dtype: DTypeLike, length: int)
         )
 
 
+def flat_index(kernel: str, name: str, index: NDArray[np.int64], size: int) -> None:
+    """Refuse anything but flat indices of voxels of an array."""
+    if not isinstance(index, np.ndarray) or index.dtype != np.int64 or index.ndim != 1:
+        came = f"{index.dtype.name} and {index.shape}" if isinstance(index, np.ndarray) else type(index).__name__
+        raise ValueError(f"{kernel}: expected {name} of dtype int64 and shape (n,), got {came}")
+    if index.size and not 0 <= int(index.min()) <= int(index.max()) < size:
+        raise ValueError(f"{kernel}: expected indices in 0..{size - 1}, got {int(index.min())}..{int(index.max())}")
+
+
 def one_of(kernel: str, name: str, value: object, allowed: tuple) -> None:
     """Refuse a value outside a closed list."""
     if value not in allowed:

@@ -237,8 +237,8 @@ def clusters_of(engine: Engine, mask: NDArray[np.bool_], index: NDArray[np.int64
     meter = engine.backend
 
     def label() -> tuple[NDArray[np.int32], int]:
-        labels, clusters = meter.label(meter.to_device(mask), connectivity=26)
-        return meter.to_host(meter.gather(labels, index=meter.to_device(index))), int(clusters)
+        labels, clusters = meter.label(meter.to_device(mask), connectivity=26, at=meter.to_device(index))
+        return meter.to_host(labels), int(clusters)
 
     return rescue.whole(meter, "the clusters", label)
 

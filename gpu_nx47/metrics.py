@@ -65,7 +65,9 @@ def volume_counters(
         "pixels_active_final": n_final,
         "pixels_active_calibrated": n_calibrated,
         "pixels_final_anchored": int(np.count_nonzero(final & anchored)),
-        "anchor_calibration": counters.anchor_calibration(anchored, calibrated, final, _cleaner(engine, settings)),
+        "anchor_calibration": counters.anchor_calibration(
+            anchored, calibrated, final, _cleaner(engine, settings, final, uncleaned)
+        ),
         "cleaning": list(solved.cleaning),
         "active_ratio_final": n_final / box,
         "active_ratio_hysteresis": n_anchor / box,
@@ -116,11 +118,25 @@ def _components(backend: Meter, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return moments
 
 
-def _cleaner(engine: Engine, settings: Settings) -> Callable[[NDArray[np.bool_]], NDArray[np.bool_]]:
-    """Return the cleaning of masks on the host; not metered: a mask that is asked about is no step of the answer."""
+def _cleaner(
+    engine: Engine, settings: Settings, final: NDArray[np.bool_], uncleaned: int
+) -> Callable[[NDArray[np.bool_]], NDArray[np.bool_]]:
+    """Return the cleaning of masks on the host; not metered: a mask that is asked about is no step of the answer.
+
+    Parameters
+    ----------
+    engine : Engine
+    settings : Settings
+    final : numpy.ndarray of bool
+        The union of the masks that will be asked about, cleaned.
+    uncleaned : int
+        Voxels of that union: a part of it with as many is the union.
+    """
     meter = engine.backend
 
     def clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if np.count_nonzero(mask) == uncleaned:
+            return final
         backend = meter.backend
         cleaned: NDArray[np.bool_] = backend.to_host(
             segmentation.clean(backend, backend.to_device(mask), settings.segment)

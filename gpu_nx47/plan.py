@@ -39,6 +39,8 @@ RUN_SHARE: Final = 1 / 8
 """Runs of a mask for each voxel that are allowed for; alternating voxels, which no smooth volume has, would be 1/2."""
 RUN_BYTES: Final = 12
 """Ends of a run, int32 twice, and its parent; the parents of all runs pass through int64."""
+LABELLED_RUN: Final = 28
+"""Of a run of the background, while cavities are looked for: its first and last voxel, its label, and its row."""
 
 Shape = tuple[int, int, int]
 
@@ -344,7 +346,7 @@ def _segment(job: Job) -> list[tuple[str, int]]:
     masks = 5 if job.morphology else 3
     if job.law:  # labels, their int64 copy in a count of sizes, and padded masks
         return [("masks, labels and runs", 32 * job.voxels)]
-    labels = ("labels", 4 * job.voxels if job.labelled else 0)
+    labels = ("background runs, labelled", math.ceil(RUN_SHARE * LABELLED_RUN * job.voxels) if job.labelled else 0)
     return [("masks", masks * job.voxels), labels, ("runs of a mask", _runs(job))]
 
 

@@ -115,17 +115,14 @@ def solve(
         trained = _train(*own) if model is None else model.trained_on(names)
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, measured.histograms, references)
-        keep = "features" in settings.save or settings.record == FORENSIC
-        tell = story.traced if settings.record == FORENSIC else None
-        found = infer(engine, grey, trained.unit, scene.bearing, places, keep, progress, settings.record != LIGHT, tell)
+        found = infer(engine, grey, trained.unit, scene.bearing, places, *_kept(settings, story, progress))
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, cutter, masks, cleaning = _segment(engine, found, settings)
     with story.stage("null", "null_start"):
         fakes = _fakes(engine, grey, trained.unit, scene, places, settings.seed)
-        golden = null.golden_limit(Histogram(np.sum([fake.histogram.counts for fake in fakes["isotropic"]], axis=0)))
         rare = references.rare(chosen.names) if references else None
-        by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, golden, rare)
+        by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare)
     _trace_found(story, found, fakes if settings.record == FORENSIC else {}, masks)
     return Solved(
         scene=scene,
@@ -135,13 +132,22 @@ def solve(
         null=by_chance,
         calibration=cut,
         thresholds=limits,
-        probability=found.probability,
         **masks,
-        cells=found.cells,
-        saved=found.saved,
-        alone=found.alone,
+        **found.of_volume,
         cleaning=cleaning,
     )
+
+
+def _kept(settings: Settings, story: Story, progress: Callable[[int, int], None]) -> tuple[Any, ...]:
+    """Return what `infer` is to keep, mark and tell beside the probability."""
+    forensic = settings.record == FORENSIC
+    keep = forensic or "features" in settings.save
+    return keep, progress, settings.record != LIGHT, story.traced if forensic else None
+
+
+def _golden(fakes: dict[str, list[_Found]]) -> int:
+    """Return the probability code that voxels of a texture without sheets hardly pass."""
+    return null.golden_limit(Histogram(np.sum([fake.histogram.counts for fake in fakes["isotropic"]], axis=0)))
 
 
 def _trace_found(
@@ -254,6 +260,11 @@ class _Found:
     """Fingerprint of each feature, where the record is to hold it."""
     alone: NDArray[np.uint16] | None = None
     """What the neuron said before its neighbours voted, where the record holds it."""
+
+    @property
+    def of_volume(self) -> dict[str, Any]:
+        """What `Solved` takes of it."""
+        return {"probability": self.probability, "cells": self.cells, "saved": self.saved, "alone": self.alone}
 
 
 def infer(

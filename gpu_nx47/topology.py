@@ -43,20 +43,42 @@ def fill_cavities(backend: Backend | Meter, mask: NDArray[np.bool_]) -> tuple[ND
     ----------
     scipy.ndimage.binary_fill_holes does the same.
     """
-    there, count = backend.label(backend.to_device(~mask), connectivity=6)
+    outside = ~mask
+    starts, lasts = _runs(outside)
+    there, count = backend.label(backend.to_device(outside), connectivity=6, at=backend.to_device(starts))
     labels = backend.to_host(there)
     closed = np.ones(count + 1, np.bool_)
     closed[0] = False
-    for axis in range(3):
-        for end in (0, -1):
-            closed[np.unique(labels.take(end, axis=axis))] = False
+    closed[labels[_at_border(starts, lasts, mask.shape)]] = False
+    inside = closed[labels]
+    starts, lengths = starts[inside], (lasts - starts)[inside] + 1
+    if starts.size:
+        mask = mask.copy()
+        before = np.cumsum(lengths) - lengths
+        mask.reshape(-1)[np.arange(lengths.sum()) + np.repeat(starts - before, lengths)] = True
     cavities = int(np.count_nonzero(closed))
-    added = 0
-    if cavities:
-        inside = closed[labels]
-        added = int(np.count_nonzero(inside))
-        mask = mask | inside
-    return mask, {"step": "cavities", "voxels": added, "cavities": [cavities, 0]}
+    return mask, {"step": "cavities", "voxels": int(lengths.sum()), "cavities": [cavities, 0]}
+
+
+def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the flat index of the first and of the last voxel of each run of true voxels along x."""
+    ends = mask.copy()
+    np.greater(mask[:, :, 1:], mask[:, :, :-1], out=ends[:, :, 1:])
+    first = np.flatnonzero(ends)
+    ends[:, :, -1] = mask[:, :, -1]
+    np.greater(mask[:, :, :-1], mask[:, :, 1:], out=ends[:, :, :-1])
+    return first, np.flatnonzero(ends)
+
+
+def _at_border(starts: NDArray[np.int64], lasts: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which runs reach the border of an array."""
+    width = shape[2]
+    rim = np.ones(shape[:2], np.bool_)
+    rim[1:-1, 1:-1] = False
+    reaches: NDArray[np.bool_] = rim.reshape(-1)[starts // width]
+    reaches |= starts % width == 0
+    reaches |= lasts % width == width - 1
+    return reaches
 
 
 def plug_pinholes(
@@ -84,9 +106,9 @@ def plug_pinholes(
     all mask voxels that it touches belong to one component: plugs do not touch one another, so no two components join.
     """
     index, group = _small_groups(backend, mask, most)
-    parts, count = backend.label(backend.to_device(mask), connectivity=26)
-    lowest, highest = _touched(index, group, backend.to_host(parts))
-    del parts
+    near, beside = _near(index, group, mask)
+    there, count = backend.label(backend.to_device(mask), connectivity=26, at=backend.to_device(near))
+    lowest, highest = _touched(beside, backend.to_host(there), int(group.max(initial=0)) + 1)
     tried = np.unique(group)
     one = lowest == highest
     chosen = index[one[group]]
@@ -102,28 +124,39 @@ def _small_groups(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the voxels (flat indices) of the groups that may be plugs, and the group of each."""
     closed = backend.to_host(backend.closing(backend.to_device(mask), radius=REACH, shape="box"))
-    labels, count = backend.label(backend.to_device(closed & ~mask), connectivity=26)
-    groups = backend.to_host(labels).reshape(-1)
-    index = np.flatnonzero(groups)
-    group = groups[index]
+    new = closed > mask
+    index = np.flatnonzero(new)
+    there, count = backend.label(backend.to_device(new), connectivity=26, at=backend.to_device(index))
+    group = backend.to_host(there)
     small = np.bincount(group, minlength=count + 1)[group] <= most
     return index[small], group[small]
 
 
-def _touched(
-    index: NDArray[np.int64], group: NDArray[np.int32], parts: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the lowest and the highest component that each group touches."""
-    length = int(group.max(initial=0)) + 1
-    highest = np.zeros(length, np.int32)
-    lowest = np.full(length, np.iinfo(np.int32).max, np.int32)
-    place = np.unravel_index(index, parts.shape)
+def _near(
+    index: NDArray[np.int64], group: NDArray[np.int32], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the mask voxels (flat indices) that voxels of groups touch, and the group of each; with repeats."""
+    flat = mask.reshape(-1)
+    place = np.unravel_index(index, mask.shape)
+    near, beside = [], []
     for step in np.ndindex(3, 3, 3):
         # At the border a voxel stands in for its neighbour outside: it touches nothing new.
-        z, y, x = (np.clip(p + s - 1, 0, n - 1) for p, s, n in zip(place, step, parts.shape, strict=True))
-        part = parts[z, y, x]
-        np.maximum.at(highest, group, part)
-        np.minimum.at(lowest, group, np.where(part > 0, part, lowest[0]))
+        moved = tuple(np.clip(p + s - 1, 0, n - 1) for p, s, n in zip(place, step, mask.shape, strict=True))
+        there = np.ravel_multi_index(moved, mask.shape)
+        touches = flat[there]
+        near.append(there[touches])
+        beside.append(group[touches])
+    return np.concatenate(near), np.concatenate(beside)
+
+
+def _touched(
+    group: NDArray[np.int32], part: NDArray[np.int32], length: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the lowest and the highest component that each of `length` groups touches."""
+    highest = np.zeros(length, np.int32)
+    lowest = np.full(length, np.iinfo(np.int32).max, np.int32)
+    np.maximum.at(highest, group, part)
+    np.minimum.at(lowest, group, part)
     return lowest, highest
 
 

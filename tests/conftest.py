@@ -5,6 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure; --durations tells what is slow
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser):

@@ -19,18 +19,20 @@ MOMENTS = 11
 # The dense part; what is done for each run of true voxels, for each labelled voxel and each face follows the data.
 _LABEL = 1  # each voxel is compared with the one on its left
 OPERATIONS: dict[str, Callable[..., float]] = {
-    "label": lambda *, connectivity: _LABEL,
+    "label": lambda *, connectivity, at=None: _LABEL,
     "hysteresis": lambda *, weak, strong: 2 + _LABEL + 1,  # two comparisons, look-up of the label
     "remove_small": lambda *, min_size, connectivity: 1 + _LABEL + 1,  # size of each label, look-up
     "component_moments": lambda *, count: 3,  # comparison with the neighbour along each axis
 }
 
 
-def accept_label(mask: NDArray[np.bool_], connectivity: int) -> None:
+def accept_label(mask: NDArray[np.bool_], connectivity: int, at: NDArray[np.int64] | None = None) -> None:
     """Refuse what `label` does not define, for law and twin alike."""
     _checks.volume("label", mask, np.bool_)
     _checks.one_of("label", "connectivity", connectivity, CONNECTIVITIES)
     _checks.at_most_int32("label", mask)
+    if at is not None:
+        _checks.flat_index("label", "at", at, mask.size)
 
 
 def accept_hysteresis(p: NDArray[np.uint16], weak: int, strong: int) -> None:
@@ -62,7 +64,9 @@ def accept_component_moments(labels: NDArray[np.int32], count: int) -> None:
         raise ValueError(f"component_moments: expected labels in 0..{count}, got {low}..{high}")
 
 
-def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.int32], int]:
+def label(
+    mask: NDArray[np.bool_], /, *, connectivity: int, at: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int32], int]:
     """Label the connected components of a mask.
 
     Parameters
@@ -70,10 +74,12 @@ def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.
     mask : numpy.ndarray of bool, shape (z, y, x)
     connectivity : {6, 26}
         Voxels joined by a face, or by a face, an edge or a corner.
+    at : numpy.ndarray of int64, shape (n,), optional
+        Flat indices, as `gather` takes them, of the voxels whose labels are asked for; else those of all are.
 
     Returns
     -------
-    labels : numpy.ndarray of int32, shape (z, y, x)
+    labels : numpy.ndarray of int32, shape (z, y, x), or (n,) where `at` is given
         0 outside the mask, 1..count inside.
     count : int
         Components.
@@ -83,7 +89,8 @@ def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.
     TypeError
         Not a NumPy array of bool.
     ValueError
-        Not a non-empty C-contiguous volume of less than 2^31 voxels, or another connectivity.
+        Not a non-empty C-contiguous volume of less than 2^31 voxels, another connectivity, or `at` of another dtype or
+        shape or out of range.
 
     Notes
     -----
@@ -99,7 +106,7 @@ def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.
     - Rounding: none. Unit: none.
     - Source: the numbering of scipy.ndimage.label; Shiloach and Vishkin, J. Algorithms 3 (1982) 57-67.
     """
-    accept_label(mask, connectivity)
+    accept_label(mask, connectivity, at)
     height, width = mask.shape[1:]
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
     flat = padded.reshape(-1)
@@ -113,7 +120,7 @@ def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.
     number = np.cumsum(is_root, dtype=np.int32)
     labels = np.zeros(mask.shape, np.int32)
     labels[mask] = np.repeat(number[root], end - start)
-    return labels, int(np.count_nonzero(is_root))
+    return labels if at is None else labels.reshape(-1)[at], int(np.count_nonzero(is_root))
 
 
 def _touching(

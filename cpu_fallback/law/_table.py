@@ -43,11 +43,7 @@ def accept_lookup(codes: NDArray, table: NDArray) -> None:
 def accept_gather(array: NDArray, index: NDArray[np.int64]) -> None:
     """Refuse what `gather` does not define, for law and twin alike."""
     _checks.volume("gather", array, getattr(array, "dtype", np.uint8))
-    if not isinstance(index, np.ndarray) or index.dtype != np.int64 or index.ndim != 1:
-        came = f"{index.dtype.name} and {index.shape}" if isinstance(index, np.ndarray) else type(index).__name__
-        raise ValueError(f"gather: expected index of dtype int64 and shape (n,), got {came}")
-    if index.size and not 0 <= int(index.min()) <= int(index.max()) < array.size:
-        raise ValueError(f"gather: expected indices in 0..{array.size - 1}, got {int(index.min())}..{int(index.max())}")
+    _checks.flat_index("gather", "index", index, array.size)
 
 
 def _length(codes: NDArray) -> int:

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def label(mask: NDArray[np.bool_], /, *, connectivity: int) -> tuple[NDArray[np.int32], int]:
+def label(
+    mask: NDArray[np.bool_], /, *, connectivity: int, at: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int32], int]:
     """Twin of law.label."""
-    accept_label(mask, connectivity)
+    accept_label(mask, connectivity, at)
     rows, first, edges = _runs_of(mask)
     number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
+    if at is not None:
+        found = np.zeros(at.size, np.int32)
+        _find(at, rows.shape[1], first, edges, number, found)
+        return found, int(count)
     labels = np.zeros(mask.shape, np.int32)
     _paint(first, edges, number, labels.reshape(rows.shape))
     return labels, int(count)
@@ -185,6 +191,29 @@ def _paint(
         row = labels[r]
         for i in range(first[r], first[r + 1]):
             row[edges[2 * i] : edges[2 * i + 1]] = number[i]
+
+
+@compiled
+def _find(
+    at: NDArray[np.int64],
+    width: int,
+    first: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    number: NDArray[np.int32],
+    found: NDArray[np.int32],
+) -> None:
+    for i in range(at.size):
+        row, x = at[i] // width, at[i] % width
+        # The last run of the row that starts at x or before: it lies before `high`.
+        low, high = first[row], first[row + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if edges[2 * middle] <= x:
+                low = middle + 1
+            else:
+                high = middle
+        if high > first[row] and x < edges[2 * high - 1]:
+            found[i] = number[high - 1]
 
 
 @compiled

@@ -81,36 +81,36 @@ BRIEF: Final = Section(
                 rule(
                     "brief.all",
                     lambda t: carried(t, -1.0, 0.0),
-                    "All of the mask is anchored.",
-                    "Tout le masque est ancré.",
+                    "All of the mask is anchored: it hangs together with voxels of high probability.",
+                    "Tout le masque est ancré : il se rattache à des voxels de probabilité élevée.",
                 ),
                 rule(
                     "brief.part",
                     lambda t: carried(t, 0.0, 0.5),
-                    "All but {share:share} of the mask is anchored.",
-                    "Tout le masque est ancré, sauf {share:share}.",
+                    "All but {share:share} of the mask is anchored: it hangs together with voxels of high probability.",
+                    "Tout le masque est ancré, sauf {share:share} : il se rattache à des voxels de probabilité élevée.",
                 ),
                 rule(
                     "brief.above",
                     lambda t: _judged(t, "above"),
                     "{value:n} golden {value:voxel|voxels}, where chance gives {low:f} to {high:f}: something here is "
-                    "sharper than noise.",
+                    "sharper than noise. (Golden: the most probable voxels of the mask.)",
                     "{value:n} {value:voxel|voxels} d'or, quand le hasard en donne de {low:f} à {high:f} : quelque "
-                    "chose ici est plus net que du bruit.",
+                    "chose ici est plus net que du bruit. (D'or : les voxels les plus probables du masque.)",
                 ),
                 rule(
                     "brief.within",
                     lambda t: _judged(t, "within"),
                     "{value:n} golden {value:voxel|voxels}, no more than chance gives ({low:f} to {high:f}): nothing "
-                    "here stands out from noise.",
+                    "here stands out from noise. (Golden: the most probable voxels of the mask.)",
                     "{value:n} {value:voxel|voxels} d'or, pas plus que n'en donne le hasard (de {low:f} à {high:f}) : "
-                    "rien ici ne se distingue du bruit.",
+                    "rien ici ne se distingue du bruit. (D'or : les voxels les plus probables du masque.)",
                 ),
                 rule(
                     "brief.alerts",
                     lambda t: where(bool(t.alerts), codes=list(t.alerts)),
-                    "The run criticises itself: {codes}.",
-                    "L'exécution se critique elle-même : {codes}.",
+                    "The run doubts itself ({codes}): see Alerts and What to do.",
+                    "L'exécution doute d'elle-même ({codes}) : voir Alertes et Que faire.",
                 ),
                 rule(
                     "brief.unfinished",

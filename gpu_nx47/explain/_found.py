@@ -44,17 +44,49 @@ def _weights(told: Told) -> Slots | None:
     return where(bool(known) and _neurons(told) is None, count=sum(known))
 
 
+OWN_LABELS: Final = Both(
+    "labels that the run set itself, where its face search found the sharpest steps of grey across a sheet",
+    "des étiquettes posées par l'exécution elle-même, là où sa recherche de faces a trouvé les sauts de gris les plus "
+    "nets à travers une feuille",
+)
+LABELS: Final = {
+    "autonomous": OWN_LABELS,
+    "supervised": Both("labels of other volumes", "des étiquettes d'autres volumes"),
+}
+"""What was trained on, by `train_mode`."""
+
+
+def _learned(better: bool, mode: str | None, surfaceless: bool) -> Both:
+    """Say what a neuron that beats the labels' share has learned, and what that does not show."""
+    if not better:
+        return Both("it has learned nothing of them", "il n'en a rien appris")
+    if surfaceless:
+        return Both(
+            "it has learned to repeat these labels. That says nothing of papyrus here: NO_SURFACE fired, so what was "
+            "found is no more than chance gives",
+            "il a appris à répéter ces étiquettes. Cela ne dit rien du papyrus ici : NO_SURFACE s'est déclenchée, ce "
+            "qui a été trouvé ne dépasse donc pas ce que donne le hasard",
+        )
+    if mode == "autonomous":
+        return Both(
+            "it has learned to repeat its own search. Whether that search found papyrus, this figure does not say",
+            "il a appris à répéter sa propre recherche. Ce chiffre ne dit pas si elle a trouvé du papyrus",
+        )
+    return Both("it has learned to repeat these labels", "il a appris à répéter ces étiquettes")
+
+
 def _held_out(told: Told) -> list[dict[str, Any]]:
     found = []
+    noise = told.alerts["NO_SURFACE"].files if "NO_SURFACE" in told.alerts else []
     for file, entry in told.files.items():
         info = mapping(entry.get("train_info"))
         cost = number(mapping(info.get("selected_hyperparams")).get("val_ce"))
         prior = number(info.get("validation_prior_ce"))
         if cost is not None and prior is not None:
-            better = cost < prior
-            verdict = Both("it has learned something", "il a appris quelque chose")
-            none = Both("it has learned nothing", "il n'a rien appris")
-            found.append({"file": file, "cost": cost, "prior": prior, "verdict": verdict if better else none})
+            mode = text(entry.get("train_mode"))
+            labels = LABELS.get(mode or "", Both("labels", "des étiquettes"))
+            verdict = _learned(cost < prior, mode, file in noise)
+            found.append({"file": file, "cost": cost, "prior": prior, "labels": labels, "verdict": verdict})
     return found[:3]
 
 
@@ -64,8 +96,10 @@ NEURON: Final = Group(
         rule(
             "neuron.features",
             _features,
-            "Features kept: {names}.",
-            "Caractéristiques retenues : {names}.",
+            "What the neuron sees of a voxel and around it (features kept; @ a scale or a distance in voxels): "
+            "{names}.",
+            "Ce que le neurone voit d'un voxel et de ses alentours (caractéristiques retenues ; @ une échelle ou une "
+            "distance en voxels) : {names}.",
         ),
         rule(
             "neuron.feature_sets",
@@ -76,10 +110,11 @@ NEURON: Final = Group(
         rule(
             "neuron.active",
             _neurons,
-            "Active neurons (weights above 1e-8) of the chosen trainings: {start:n} at the start, {mid:n} in the "
-            "middle, {end:n} at the end.",
-            "Neurones actifs (poids au-dessus de 1e-8) des entraînements choisis : {start:n} au début, {mid:n} au "
-            "milieu, {end:n} à la fin.",
+            "Active neurons: {start:n} at the start of the chosen training, {mid:n} in the middle, {end:n} at the end "
+            "(features in use: their weight is above 1e-8 in size; of several files, the sum).",
+            "Neurones actifs : {start:n} au début de l'entraînement choisi, {mid:n} au milieu, {end:n} à la fin "
+            "(caractéristiques en usage : poids au-dessus de 1e-8 en valeur absolue ; pour plusieurs fichiers, la "
+            "somme).",
         ),
         rule(
             "neuron.weights",
@@ -92,10 +127,12 @@ NEURON: Final = Group(
         rule(
             "neuron.held_out",
             _held_out,
-            "`{file}`: on voxels held out of the training the cross-entropy is {cost:f}; always saying their "
-            "share would cost {prior:f}: {verdict}.",
-            "`{file}` : sur des voxels tenus à l'écart de l'entraînement, l'entropie croisée vaut {cost:f} ; "
-            "répondre toujours leur part coûterait {prior:f} : {verdict}.",
+            "`{file}`: the neuron was trained on {labels}. On labelled voxels held out of the training it errs by "
+            "{cost:f} nats a voxel (cross-entropy; 0: always sure and right); always answering the share of faces "
+            "among them would cost {prior:f}: {verdict}.",
+            "`{file}` : le neurone a été entraîné sur {labels}. Sur des voxels étiquetés tenus à l'écart de "
+            "l'entraînement, son erreur est de {cost:f} nats par voxel (entropie croisée ; 0 : toujours sûr et juste) "
+            "; répondre toujours la part de faces parmi eux coûterait {prior:f} : {verdict}.",
         ),
     ),
 )

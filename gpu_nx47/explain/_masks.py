@@ -16,8 +16,8 @@ COUNTERS: Final = {
         "{unit} {value:ancré|ancrés} : les preuves fortes, et ce qui s'y rattache",
     ),
     "pixels_papyrus_without_anchor": Both(
-        "{unit} of papyrus without an anchor: calibrated, not anchored",
-        "{unit} de papyrus sans ancre : {value:calibré, non ancré|calibrés, non ancrés}",
+        "{unit} without an anchor: in the calibrated mask, not in the anchored one",
+        "{unit} sans ancre : dans le masque calibré, non dans le masque ancré",
     ),
     "materials_detected": Both(
         "{value:material|materials}: connected pieces of the final mask",
@@ -28,8 +28,8 @@ COUNTERS: Final = {
         "{value:motif : forme qui revient|motifs : formes qui reviennent} plus d'une fois parmi eux",
     ),
     "golden_nonce_detected": Both(
-        "golden {value:nonce|nonces}: the most probable {unit} of the final mask",
-        "golden {value:nonce|nonces} : les {unit} les plus probables du masque final",
+        "golden {value:nonce|nonces} (golden {unit}): the most probable {unit} of the final mask",
+        "golden {value:nonce|nonces} ({unit} d'or) : les {unit} les plus probables du masque final",
     ),
     "unknown_discoveries": Both(
         "unknown {value:discovery|discoveries}: {unit} unlike what was seen before",
@@ -156,12 +156,13 @@ MASKS: Final = Group(
         rule(
             "mask.evidence",
             _evidence,
-            "Hysteresis and calibrated mask share {both:n} of {either:n} voxels (Jaccard {jaccard:f}). The final mask "
-            "has {final:n} voxels; without the anchors it would have {final_without_anchor:n}, without the "
-            "calibration {final_without_calibration:n}.",
-            "Les masques d'hystérésis et calibré ont {both:n} voxels en commun sur {either:n} (Jaccard {jaccard:f}). "
-            "Le masque final a {final:n} voxels ; sans les ancres il en aurait {final_without_anchor:n}, sans la "
-            "calibration {final_without_calibration:n}.",
+            "Of {either:n} voxels that the hysteresis or the calibrated mask has, both have {both:n} (Jaccard index "
+            "{jaccard:f}; 1: the same mask). The final mask is either of them, cleaned: {final:n} voxels; without the "
+            "anchors it would have {final_without_anchor:n}, without the calibration {final_without_calibration:n}.",
+            "Sur {either:n} voxels du masque d'hystérésis ou du masque calibré, {both:n} sont dans les deux (indice de "
+            "Jaccard {jaccard:f} ; 1 : le même masque). Le masque final est l'un ou l'autre, nettoyé : {final:n} "
+            "voxels ; sans les ancres il en aurait {final_without_anchor:n}, sans la calibration "
+            "{final_without_calibration:n}.",
         ),
     ),
 )
@@ -204,10 +205,10 @@ COUNTS: Final = Group(
         rule(
             "count.chance_cube",
             lambda t: _counts(t, lambda chance: chance is not None and chance.cube is not None),
-            "{value:n} {name}. In corner cubes of one size: {cube:f} a cube here, {low:f} to {high:f} by chance alone: "
-            "{verdict}.",
-            "{value:n} {name}. Dans des cubes d'angle d'une même taille : ici {cube:f} par cube, par le seul hasard de "
-            "{low:f} à {high:f} : {verdict}.",
+            "{value:n} {name}. Cubes of one size at the corners of the volume hold {cube:f} each on average, {low:f} "
+            "to {high:f} by chance alone: {verdict}.",
+            "{value:n} {name}. Des cubes d'une même taille, aux coins du volume, en contiennent {cube:f} chacun en "
+            "moyenne, de {low:f} à {high:f} par le seul hasard : {verdict}.",
         ),
     ),
 )

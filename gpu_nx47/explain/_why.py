@@ -169,20 +169,20 @@ WHY: Final = Section(
                 rule(
                     "why.thresholds",
                     _thresholds,
-                    "Anchors start at a probability of {strong:share} and carry voxels from {weak:share} on "
-                    "({source}). The calibrated mask starts at {cut:share}, so that {target:share} of the voxels "
-                    "are active.",
-                    "Les ancres commencent à une probabilité de {strong:share} et portent les voxels à partir de "
-                    "{weak:share} ({source}). Le masque calibré commence à {cut:share}, pour que {target:share} des "
-                    "voxels soient actifs.",
+                    "Voxels of a probability of {strong:share} and more are anchors; those of {weak:share} and more "
+                    "that connect to one are anchored by it (thresholds {source}). The calibrated mask takes all from "
+                    "{cut:share} on, so that {target:share} of the voxels are active.",
+                    "Les voxels d'une probabilité d'au moins {strong:share} sont des ancres ; ceux d'au moins "
+                    "{weak:share} qui s'y rattachent sont ancrés par elles (seuils {source}). Le masque calibré prend "
+                    "tout à partir de {cut:share}, pour que {target:share} des voxels soient actifs.",
                 ),
                 rule(
                     "why.axis",
                     lambda t: _axis(t, True),
-                    "Recto and verso are told apart by the side on which the scroll's axis lies (confidence at least "
-                    "{confidence:share}).",
-                    "Le recto et le verso sont distingués par le côté où se trouve l'axe du rouleau (confiance d'au "
-                    "moins {confidence:share}).",
+                    "Recto and verso are told apart by the side on which the scroll's axis lies: the recto is the face "
+                    "towards it (confidence at least {confidence:share}).",
+                    "Le recto et le verso sont distingués par le côté où se trouve l'axe du rouleau : le recto est la "
+                    "face tournée vers lui (confiance d'au moins {confidence:share}).",
                 ),
                 rule(
                     "why.no_axis",

@@ -15,7 +15,7 @@ from cpu_fallback.law._label import (
 )
 from gpu_nx47.kernels._launch import THREADS, blocks, each, empty, host, i64, shadow, zeros
 from gpu_nx47.kernels._loader import cupy, launch
-from gpu_nx47.kernels._table import bounds
+from gpu_nx47.kernels._table import bounds, gather, judged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,9 +28,9 @@ EVERYTHING: Final = 2**31
 """More voxels than a volume to be labelled may have."""
 
 
-def label(mask: Any, /, *, connectivity: int) -> tuple[Any, int]:
+def label(mask: Any, /, *, connectivity: int, at: Any = None) -> tuple[Any, int]:
     """Port of law.label."""
-    accept_label(shadow(mask), connectivity)
+    accept_label(shadow(mask), connectivity, None if at is None else judged(at))
     parent, n = _components(mask, connectivity == 26), i64(mask.size)
     grid = blocks(mask.size, THREADS * STRETCH)
     counts = empty((grid + 1,), np.uint32)
@@ -39,7 +39,7 @@ def label(mask: Any, /, *, connectivity: int) -> tuple[Any, int]:
     launch(FILE, "sum_counts", 1, *i64(grid), counts)
     launch(FILE, "number_roots", grid, parent, counts, *n, labels)
     each(FILE, "paint", mask.size, parent, *n, labels)
-    return labels, int(host(counts[grid:])[0])
+    return labels if at is None else gather(labels, index=at), int(host(counts[grid:])[0])
 
 
 def hysteresis(p: Any, /, *, weak: int, strong: int) -> Any:

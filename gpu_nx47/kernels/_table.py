@@ -63,7 +63,7 @@ def lookup(codes: Any, /, *, table: Any) -> Any:
 
 def gather(array: Any, /, *, index: Any) -> Any:
     """Port of law.gather."""
-    accept_gather(shadow(array), _judged(index))
+    accept_gather(shadow(array), judged(index))
     where = upload(index)
     result = empty(where.shape, array.dtype)
     if where.size:
@@ -73,7 +73,7 @@ def gather(array: Any, /, *, index: Any) -> Any:
     return result
 
 
-def _judged(index: Any) -> Any:
+def judged(index: Any) -> Any:
     """Return an index for the law to judge: one on the device is measured there."""
     if not isinstance(index, cupy().ndarray):
         return index

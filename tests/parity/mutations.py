@@ -124,6 +124,8 @@ MUTATIONS = [
     ("twin/_label.py", "reach = 1 if corners", "reach = 0 if corners", "label"),
     ("twin/_label.py", "r - height + 1, reach", "r - height + 0, reach", "label"),
     ("twin/_label.py", "if a < b:", "if a > b:", "label"),
+    ("twin/_label.py", "edges[2 * middle] <= x", "edges[2 * middle] < x", "label"),
+    ("twin/_label.py", "x < edges[2 * high - 1]", "x <= edges[2 * high - 1]", "label"),
     ("twin/_label.py", "row[x] >= strong", "row[x] > strong", "hysteresis"),
     ("twin/_label.py", "p[i] >= weak", "p[i] > weak", "hysteresis"),
     ("twin/_label.py", "p.shape[0], p.shape[1], True", "p.shape[0], p.shape[1], False", "hysteresis"),

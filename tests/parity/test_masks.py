@@ -25,6 +25,10 @@ def test_label(agree, seeds):
         for connectivity in (6, 26):
             for mask in (draw_mask(seed), draw_sparse(seed), draw_grey(seed) >= 128):
                 agree("label", mask, connectivity=connectivity)
+                at = np.random.default_rng([59, seed]).integers(0, mask.size, 200)
+                agree("label", mask, connectivity=connectivity, at=at)
+                agree("label", mask, connectivity=connectivity, at=np.arange(mask.size)[:: seed % 2 * 2 - 1])
+                agree("label", mask, connectivity=connectivity, at=at[:0])
 
 
 @pytest.mark.parametrize("connectivity", [6, 26])
@@ -125,6 +129,8 @@ REFUSED = [
     (TypeError, "label: expected dtype bool, got uint16", "label", [P], {"connectivity": 6}),
     (ValueError, r"label: .*got shape \(3, 4\)", "label", [MASK[0]], {"connectivity": 6}),
     (ValueError, "label: .*C-contiguous", "label", [MASK[:, :, ::-1]], {"connectivity": 6}),
+    (ValueError, "expected at of dtype int64", "label", [MASK], {"connectivity": 6, "at": np.zeros(1, np.int32)}),
+    (ValueError, "label: .*0..23, got 0..24", "label", [MASK], {"connectivity": 6, "at": np.array([0, 24])}),
     (ValueError, r"connectivity in \(6, 26\), got 18", "label", [MASK], {"connectivity": 18}),
     (TypeError, "hysteresis: expected dtype uint16", "hysteresis", [MASK], {"weak": 1, "strong": 2}),
     (TypeError, "weak as an integer, got 0.5", "hysteresis", [P], {"weak": 0.5, "strong": 2}),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from cpu_fallback import law
-from gpu_nx47 import counters, engine, segmentation
-from gpu_nx47.settings import SegmentSettings
+from gpu_nx47 import counters, engine, metrics, segmentation
+from gpu_nx47.backend import Meter
+from gpu_nx47.settings import SegmentSettings, Settings
 
 DUST = SegmentSettings(dust=12, closing=(1, 1, 0))
 
@@ -61,6 +62,16 @@ def test_twin_and_law_and_any_slab_agree(monkeypatch):
     assert len(list(engine.slabs(masks.final.shape))) > 5
     assert counters.anchor_calibration(*three, cleaned(law)) == first
     assert all(type(value) in (int, float) for value in first.values())
+
+
+def test_the_union_is_not_cleaned_again():
+    masks = draw(3)
+    union = masks.hysteresis | masks.calibrated
+    asked = Settings(segment=DUST, backend="law")
+    clean = metrics._cleaner(engine.Engine(Meter(law), asked.tile, 1), asked, masks.final, int(union.sum()))
+    assert clean(union) is masks.final
+    for mask in (masks.hysteresis, masks.calibrated):
+        assert np.array_equal(clean(mask), cleaned(law)(mask))
 
 
 def test_nothing_found_is_finite():

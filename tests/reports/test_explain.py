@@ -140,14 +140,14 @@ def test_no_garbage_in_place_of_a_value_stops_it_or_is_believed(tmp_path, garbag
 def test_chance_stands_beside_its_counter_in_both_languages(logs):
     english, french = (joined(write(tell(logs["chance"]), language)) for language in ("en", "fr"))
     for words in (
-        "3 materials: connected pieces of the final mask. In corner cubes of one size: 3.5 a cube",
+        "Cubes of one size at the corners of the volume hold 3.5 each on average, 0.5 to 2 by chance alone: above",
         "where the probability bends most sharply. By chance alone 1 to 29.25: no more than chance gives.",
         "What chance would give is not told for**: `pixels_anchor_detected`",
         "- 7 golden voxels, where chance gives 0 to 2.5: something here is sharper than noise.",
     ):
         assert words in english, words
     assert "Par le seul hasard, de 1 à 29,25 : pas plus que ce que donne le hasard." in french
-    assert "ici 3,5 par cube, par le seul hasard de 0,5 à 2 : au-dessus de ce que donne le hasard." in french
+    assert "en contiennent 3,5 chacun en moyenne, de 0,5 à 2 par le seul hasard : au-dessus" in french
     assert "4 clusters that these anomalies form. -" in english  # no range: no verdict is believed
     assert "nothing here stands out from noise" not in english
 
@@ -241,12 +241,29 @@ def test_shares_of_several_files_are_weighted_by_their_voxels(tmp_path):
     assert tell(path).total("materials_detected") == 6
 
 
-@pytest.mark.parametrize(("cost", "verdict"), [(0.2, "it has learned something"), (0.69, "it has learned nothing")])
-def test_the_verdict_on_learning_follows_the_figures(tmp_path, cost, verdict):
+NO_SURFACE = {**ALERT, "code": "NO_SURFACE"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "cost", "alerts", "labels", "verdict"),
+    [
+        ("autonomous", 0.2, [], "labels that the run set itself", "to repeat its own search. Whether"),
+        ("autonomous", 0.2, [NO_SURFACE], "labels that the run set itself", "says nothing of papyrus here"),
+        ("autonomous", 0.2, [{**NO_SURFACE, "file": "200"}], "labels that the run set itself", "search. Whether"),
+        ("autonomous", 0.69, [NO_SURFACE], "labels that the run set itself", "it has learned nothing of them."),
+        ("supervised", 0.2, [], "labels of other volumes", "it has learned to repeat these labels."),
+        ("supervised", 0.2, [NO_SURFACE], "labels of other volumes", "says nothing of papyrus here"),
+    ],
+)
+def test_what_was_learned_follows_figures_labels_and_chance(tmp_path, mode, cost, alerts, labels, verdict):
     info = {"selected_hyperparams": {"val_ce": cost}, "validation_prior_ce": 0.69}
     path = tmp_path / RECORD_NAME
-    path.write_bytes(record(events(metrics={**METRICS, "train_info": info})))
-    assert verdict in joined(write(tell(path), "en"))
+    path.write_bytes(record(events(metrics={**METRICS, "train_info": info, "train_mode": mode}, alerts=alerts)))
+    shown = joined(write(tell(path), "en"))
+    assert labels in shown
+    assert verdict in shown
+    assert ("nothing of papyrus" in verdict) == ("nothing of papyrus" in shown)
+    assert ("ne dit rien du papyrus ici" in joined(write(tell(path), "fr"))) == ("nothing of papyrus" in shown)
 
 
 def test_a_stamp_that_is_no_date_is_left_out(tmp_path):

@@ -320,19 +320,29 @@ def test_a_phase_randomised_phantom_is_chance_and_the_phantom_is_not():
     is_chance(*solved(phase_randomised(grey, 1)))
 
 
+def near_chance(volumes):
+    """Of each 100 sheetless volumes 95 are within: of two, one may lie above, but no counter far above its interval."""
+    surprises = 0
+    for counted, alerts in volumes:
+        far = {n: one for n, one in counted["expected_by_chance"].items() if one["value"] > 2 * one["high"]}
+        assert far == {}
+        surprises += "NO_SURFACE" not in alerts
+    assert surprises < len(volumes)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("sigma", [0, 1, 2, 4])
 def test_noise_of_any_smoothness_is_chance(sigma):
-    for seed in (1, 2):
-        is_chance(*solved(noise(128, sigma, seed)))
+    near_chance([solved(noise(128, sigma, seed)) for seed in (1, 2)])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_every_phantom_stands_out_and_its_phase_randomised_twin_does_not(seed):
-    grey = inner(seed, 160)
-    stands_out(*solved(grey))
-    is_chance(*solved(phase_randomised(grey, seed)))
+@pytest.mark.parametrize("seeds", [(1, 2), (3, 4)])
+def test_every_phantom_stands_out_and_its_phase_randomised_twin_does_not(seeds):
+    phantoms = {seed: inner(seed, 160) for seed in seeds}
+    for grey in phantoms.values():
+        stands_out(*solved(grey))
+    near_chance([solved(phase_randomised(grey, seed)) for seed, grey in phantoms.items()])
 
 
 def test_even_a_small_volume_has_a_spread():

@@ -151,6 +151,7 @@ def test_without_a_limit_the_machine_is_the_limit(still, tmp_path):
     assert (given.limit, given.reading_limit) == (10**9, 10**9 - given.base)
 
 
+@pytest.mark.same_bits
 def test_what_fits_only_with_small_tiles_has_the_same_bytes(still, tmp_path):
     image = np.random.default_rng(5).integers(1, 256, (16, 200, 200), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "1.tif", image, photometric="minisblack")

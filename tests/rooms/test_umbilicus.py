@@ -124,6 +124,7 @@ def ran(folder, name, place):
     return result, {event["event"]: event["data"] for event in events}
 
 
+@pytest.mark.same_bits
 def test_a_run_follows_the_line_and_its_record_is_enough_to_replay_it(folder, tmp_path):
     result, told = ran(folder, "a", folder / "true.txt")
     axis = result.files[0]["axis"]

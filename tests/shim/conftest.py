@@ -56,7 +56,9 @@ def _map(values, function):
 
 
 # Parameters that stages hand over on the device; the others are tables of the host.
-ON_DEVICE = {("gather", "index"), ("gradient_along", "axis"), ("lookup", "table"), ("stencils", "axis")}
+ON_DEVICE = {
+    ("gather", "index"), ("gradient_along", "axis"), ("label", "at"), ("lookup", "table"), ("stencils", "axis")
+}  # fmt: skip
 
 
 @pytest.fixture

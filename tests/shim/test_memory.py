@@ -123,9 +123,10 @@ def test_halves_cover_a_tile_and_one_voxel_is_not_cut():
     assert one.halves() == [one]
 
 
-@pytest.mark.parametrize("capacity", [1 << 19, pytest.param(1 << 14, marks=pytest.mark.long)])
+@pytest.mark.same_bits
+@pytest.mark.parametrize("capacity", [1 << 17, pytest.param(1 << 14, marks=pytest.mark.long)])
 def test_a_run_without_memory_gives_the_laws_answer_and_says_so(device, tmp_path, capacity):
-    root = make_root(tmp_path / "root", seeds=(1,))
+    root = make_root(tmp_path / "root", size=32, seeds=(1,))
     quick = {"neuron": NeuronSettings(samples=2048, steps=10), "threads": 2}
     expected = answer(root, tmp_path / "law", backend="law", **quick)
     device.capacity = capacity

@@ -16,6 +16,7 @@ def root(tmp_path_factory):
     return make_root(tmp_path_factory.mktemp("golden") / "root")
 
 
+@pytest.mark.same_bits
 def test_a_run_on_the_device_gives_the_frozen_answer(device, root, tmp_path):
     expected = json.loads(GOLDEN.read_text())
     assert answer(root, tmp_path / "out", backend="gpu", threads=2) == expected

@@ -76,6 +76,7 @@ def test_masks(agree, grey):
     labels, count = law.label(mask, connectivity=26)
     agree("label", mask, connectivity=26)
     agree("label", mask, connectivity=6)
+    agree("label", mask, connectivity=26, at=np.arange(mask.size)[::-3])
     agree("component_moments", labels, count=count)
     agree("remove_small", mask, min_size=4, connectivity=6)
     agree("hysteresis", grey.astype(np.uint16) << 8, weak=40_000, strong=62_000)

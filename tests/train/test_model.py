@@ -148,6 +148,7 @@ def test_a_run_with_a_model_trains_on_nothing(done, trained):
     assert "LABELS_UNUSED" not in [alert["code"] for alert in events(output, "ALERT")]
 
 
+@pytest.mark.same_bits
 def test_training_and_running_at_once_gives_the_same_mask(done, root, tmp_path):
     result = gpu_nx47.run(root, tmp_path / "out", {**QUICK, "train": True})
     assert result.submission.read_bytes() == done[0].submission.read_bytes()
@@ -157,6 +158,7 @@ def test_training_and_running_at_once_gives_the_same_mask(done, root, tmp_path):
 LONG = pytest.mark.long
 
 
+@pytest.mark.same_bits
 @pytest.mark.parametrize(
     "how",
     [pytest.param({"backend": "law"}, marks=LONG, id="law"), pytest.param({"tile": [16, 24, 40]}, id="tiles")],
@@ -207,6 +209,7 @@ def two(root, tmp_path_factory):
     return folder
 
 
+@pytest.mark.same_bits
 def test_a_run_goes_on_with_the_same_model_only(two, file, trained, tmp_path):
     output, other = tmp_path / "out", tmp_path / "other.json"
     learn(two, backend="cpu", seed=48).write(other)
@@ -222,6 +225,7 @@ def test_a_run_goes_on_with_the_same_model_only(two, file, trained, tmp_path):
     assert len(events(output, "FILE_START")) == 2  # the first was kept
 
 
+@pytest.mark.same_bits
 def test_a_run_that_trained_goes_on_without_training_again(two, tmp_path):
     output = tmp_path / "out"
     interrupted(two, output, {**QUICK, "train": True})

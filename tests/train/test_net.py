@@ -104,6 +104,7 @@ def test_a_net_that_does_not_pay_is_left(root, monkeypatch):
     assert model.unit.hidden == ()
 
 
+@pytest.mark.same_bits
 @pytest.mark.parametrize("how", [{"backend": "law"}, {"backend": "cpu", "tile": [16, 24, 40], "threads": 2}])
 def test_a_net_has_the_same_bits_whatever_computes_it(root, netted, how):
     again = learn(root, **how, neuron={**QUICK["neuron"], "hidden": [6], "samples": 8192})

@@ -11,6 +11,7 @@ from gpu_nx47.train import pairs
 from gpu_nx47.train.proof import MOST_ABLATED
 
 
+@pytest.mark.same_bits
 @pytest.mark.parametrize(
     "how",
     [
