@@ -132,8 +132,7 @@ def solve(
         null=by_chance,
         calibration=cut,
         thresholds=limits,
-        **masks,
-        **found.of_volume,
+        **(found.of_volume | masks),
         cleaning=cleaning,
     )
 
