@@ -124,7 +124,7 @@ class Across:
     def ridge(self, voxels: int) -> Any:
         """Return minus the second difference along the normal, over so many voxels to either side, 1/64 grey.
 
-        So far as the normal is the Hessian's, minus its greatest eigenvalue: bright plates are ridges. The normal's
+        Where the Hessian's first axis is the normal, minus its eigenvalue there: bright plates are ridges. The normal's
         sign does not matter.
         """
         offsets, weights = tables.line_offsets((0.0, float(voxels), -float(voxels))), np.array(RIDGE_WEIGHTS, np.int32)

@@ -35,8 +35,8 @@ LEARNING_BANK: Final = (
     *("grad_inward@2", "laplace@2", "proj_max", "proj_mean", "coherence_inter_slice"),
     *("hessian_sheetness@2", "local_entropy", "local_var", "face"),
 )
-"""What labels are learned with. The last four tell where the side of the axis is unknown; beside the profile they add
-nothing on phantoms."""
+"""What labels are learned with. The last four need no side of the axis; beside the profile, which does, entropy,
+variance and face search add nothing on phantoms."""
 
 ALONG_SHEETS: Final = ("along_mean", "step_outward", "face", "profile", "hessian_sheetness")
 """Features that need the directions of the sheets."""

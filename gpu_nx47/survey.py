@@ -27,7 +27,7 @@ BACKGROUND, RECTO, UNDECIDED = 0, 1, 2
 FACE, NO_FACE = 0.19, 0.11
 """Shares of the contrast, of the mean step across an edge: from the first on it is a face, below the second none."""
 SHARPEST: Final = 1 / 256
-"""Share of the drawn voxels that are labelled recto at least: the sharpest ones. On phantoms it is a sixth or more; in
+"""Share of the drawn voxels that are labelled recto at least: the sharpest ones. On a phantom it was a sixth; in
 white noise so few voxels reach a face that nothing could be learned, and no count could be compared with chance."""
 
 
