@@ -155,7 +155,13 @@ def ilastik_features(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def train_forest(phantoms: list[Phantom], per_volume: int = 60_000) -> RandomForestClassifier:
+Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From an image and the voxels kept to their features, as columns."""
+
+
+def train_forest(
+    phantoms: list[Phantom], per_volume: int = 60_000, features: Features = ilastik_features
+) -> RandomForestClassifier:
     """Forest on labelled voxels, half of them recto, of the training phantoms."""
     rng = np.random.default_rng(0)
     rows, answers = [], []
@@ -167,18 +173,20 @@ def train_forest(phantoms: list[Phantom], per_volume: int = 60_000) -> RandomFor
             pool = np.flatnonzero(label.ravel() == value)
             keep[rng.choice(pool, min(per_volume // 2, pool.size), replace=False)] = True
         keep = keep.reshape(label.shape)
-        rows.append(ilastik_features(image, keep))
+        rows.append(features(image, keep))
         answers.append(label[keep])
     forest = RandomForestClassifier(60, min_samples_leaf=10, max_features="sqrt", n_jobs=2, random_state=0)
     return forest.fit(np.concatenate(rows), np.concatenate(answers))
 
 
-def forest_probability(forest: RandomForestClassifier, phantom: Phantom) -> np.ndarray:
+def forest_probability(
+    forest: RandomForestClassifier, phantom: Phantom, features: Features = ilastik_features
+) -> np.ndarray:
     """Probability in the valid box; ignored voxels more than 3 from known ones are never asked (they cannot score)."""
     image, box = body(phantom)
     keep = ndi.binary_dilation(phantom.label[box] != 2, CUBE, iterations=3)
     out = np.zeros(image.shape, np.float32)
-    out[keep] = forest.predict_proba(ilastik_features(image, keep))[:, 1]
+    out[keep] = forest.predict_proba(features(image, keep))[:, 1]
     return out
 
 

@@ -4,7 +4,7 @@ Every choice of a peer (sigma, cut, cleaning) is made on training seeds, by the 
 has none to make and sees the images only. Betti errors are sums over octants of |difference|, a volume.
 
 Usage: ``python bench/quality.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103] [--no-forest | --ours]
-[--write]``
+[--keep FOLDER] [--write]``
 """
 
 from __future__ import annotations
@@ -23,17 +23,28 @@ import numpy as np
 import scipy
 import scipy.ndimage as ndi
 import skimage
-from phantom_hardness import CLEANINGS, body, forest_masks, forest_probability, in_frame, train_forest
+from phantom_hardness import (
+    CLEANINGS,
+    Features,
+    body,
+    forest_masks,
+    forest_probability,
+    ilastik_features,
+    in_frame,
+    train_forest,
+)
 from skimage.feature import hessian_matrix, hessian_matrix_eigvals
 from skimage.filters import threshold_otsu
 
 import gpu_nx47
-from gpu_nx47.backend import select
+from gpu_nx47 import bank, scene, survey
+from gpu_nx47.backend import Meter, select
+from gpu_nx47.engine import Engine, Tile
 from gpu_nx47.phantom import Phantom, make_phantom, phantom_id, write_phantom_root
 from gpu_nx47.score import Reference, Score
 from gpu_nx47.score._files import find_masks, read_mask
 from gpu_nx47.segmentation import clean
-from gpu_nx47.settings import SegmentSettings
+from gpu_nx47.settings import LEARNING_BANK, SegmentSettings, Settings
 
 RESULT = Path(__file__).parent / "results" / "quality.txt"
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
@@ -41,6 +52,7 @@ SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
 PLAIN = ("plain", "dust", "open+close+dust")
 
 Masks = Iterable[tuple[str, np.ndarray]]
+Chosen = tuple[list[np.ndarray], str]
 
 
 def cut(response: np.ndarray, phantom: Phantom, title: str) -> Masks:
@@ -87,10 +99,31 @@ def sheetness(phantom: Phantom) -> Masks:
         yield from cut(-hessian_matrix_eigvals(hessian)[-1], phantom, f"sigma {sigma:g}")
 
 
-def forest(train: list[Phantom]) -> Callable[[Phantom], Masks]:
+def forest(train: list[Phantom], features: Features = ilastik_features) -> Callable[[Phantom], Masks]:
     """Trained on the first training phantoms; its cut is chosen on the last, which it has not seen."""
-    trained = train_forest(train[:-1])
-    return lambda phantom: forest_masks(phantom, forest_probability(trained, phantom))
+    trained = train_forest(train[:-1], features=features)
+    return lambda phantom: forest_masks(phantom, forest_probability(trained, phantom, features))
+
+
+def our_features(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Return the features that `nx47 train` offers, direction and side as a run tells them, for the voxels kept."""
+    grey = image.astype(np.uint8)
+    engine = Engine(Meter(select("cpu")[0]), Settings().tile, 2)
+    index, _ = survey.draw_voxels(Settings().seed, grey.size, 4 * Settings().neuron.samples)
+    bearing = scene.orient(engine, grey, index)[1]
+    names = scene.usable(LEARNING_BANK, bearing.axis is not None)
+    columns = np.zeros((np.count_nonzero(keep), len(LEARNING_BANK)), np.float32)
+
+    def work(tile: Tile) -> tuple[np.ndarray, list[np.ndarray]]:
+        features = bank.TileBank(engine.backend, grey, tile, bearing, bank.halo(names), names)
+        return keep[tile.core], [features.codes(name)[keep[tile.core]] for name in names]
+
+    row = np.full(grey.shape, -1, np.int64)
+    row[keep] = np.arange(len(columns))
+    for tile, (here, parts) in engine.map(grey.shape, work):
+        for name, codes in zip(names, parts, strict=True):
+            columns[row[tile.core][here], LEARNING_BANK.index(name)] = codes
+    return columns
 
 
 def ours(size: int, seeds: list[int], settings: dict[str, Any]) -> list[np.ndarray]:
@@ -125,7 +158,22 @@ def row(title: str, scores: list[Score], how: str) -> str:
     return f"{title:22s} {figures[0]:6.3f} {figures[1]:6.3f} {figures[2]:6.3f} {bound:6.3f} {counts}   {each}   {how}"
 
 
-def measure(size: int, seeds: list[int], train_seeds: list[int], *, with_forest: bool, ours_only: bool) -> list[str]:
+def kept(folder: Path | None, title: str, make: Callable[[], Chosen]) -> Chosen:
+    """Return a peer's masks and how they were chosen: from the folder, or made, and put there."""
+    path = None if folder is None else folder / f"{title.replace(' ', '_')}.npz"
+    if path is not None and path.is_file():
+        with np.load(path) as parts:
+            return list(parts["masks"]), str(parts["how"])
+    masks, how = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, masks=np.stack(masks), how=np.array(how))
+    return masks, how
+
+
+def measure(
+    size: int, seeds: list[int], train_seeds: list[int], *, with_forest: bool, ours_only: bool, keep: Path | None
+) -> list[str]:
     """All rows of the table."""
     train, test = ([make_phantom(size, seed) for seed in group] for group in (train_seeds, seeds))
     references = [Reference(phantom.label) for phantom in test]
@@ -150,9 +198,14 @@ def measure(size: int, seeds: list[int], train_seeds: list[int], *, with_forest:
     }
     if with_forest:
         peers["random forest"] = (forest(train), train[-1:])
+        peers["forest, our features"] = (forest(train, our_features), train[-1:])
     for title, (method, on) in peers.items():
-        how = choose(method, on)
-        masks = [next(mask for name, mask in method(phantom) if name == how) for phantom in test]
+
+        def make(method: Callable[[Phantom], Masks] = method, on: list[Phantom] = on) -> Chosen:
+            how = choose(method, on)
+            return [next(mask for name, mask in method(phantom) if name == how) for phantom in test], how
+
+        masks, how = kept(keep, title, make)
         add(title, masks, how)
         add("  and our cleaning", [mended(mask) for mask in masks], how)
     return lines
@@ -169,6 +222,7 @@ def main() -> None:
     options.add_argument("--train-seeds", type=integers, default=[101, 102, 103])
     options.add_argument("--no-forest", action="store_true", help="leave the random forest out (minutes)")
     options.add_argument("--ours", action="store_true", help="leave all peers out")
+    options.add_argument("--keep", type=Path, help="folder for the peers' masks: made once, scored again from there")
     options.add_argument("--write", action="store_true", help="also write bench/results/quality.txt")
     given = options.parse_args()
     start = time.monotonic()
@@ -178,7 +232,14 @@ def main() -> None:
         f"nx47 {gpu_nx47.__version__}, Python {platform.python_version()}, numpy {np.__version__}, "
         f"scipy {scipy.__version__}, scikit-image {skimage.__version__}",
         "",
-        *measure(given.size, given.seeds, given.train_seeds, with_forest=not given.no_forest, ours_only=given.ours),
+        *measure(
+            given.size,
+            given.seeds,
+            given.train_seeds,
+            with_forest=not given.no_forest,
+            ours_only=given.ours,
+            keep=given.keep,
+        ),
         f"measured in {time.monotonic() - start:.0f} s",
     ]
     if given.write:

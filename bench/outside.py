@@ -1,0 +1,193 @@
+"""What our cut and cleaning are worth on other programs' probabilities, by the competition's whole score.
+
+Each peer gives a probability at each voxel. Three ways to make a mask of it, each with its settings chosen on the
+training seeds by the mean of SurfaceDice and VOI score: the best threshold; the best threshold and plain cleaning; and
+`nx47 tune`, then `nx47 run --probability` with what it found. Where the official package `topometrics` can be imported
+the total is the competition's; else the bound of the TopoScore stands beside the mean, and no total is told.
+
+Usage: ``python bench/outside.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103] [--write]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.ndimage as ndi
+import tifffile
+from phantom_hardness import CLEANINGS, body, forest_probability, in_frame, train_forest
+from quality import PLAIN, integers
+from skimage.feature import hessian_matrix, hessian_matrix_eigvals
+
+import gpu_nx47
+from gpu_nx47 import hardware
+from gpu_nx47.backend import Meter, select
+from gpu_nx47.engine import Engine
+from gpu_nx47.phantom import Phantom, make_phantom, phantom_id, write_phantom_root
+from gpu_nx47.score import Reference, Score
+from gpu_nx47.score._files import find_masks, read_mask
+from gpu_nx47.score._official import missing
+from gpu_nx47.settings import SegmentSettings, Settings
+from gpu_nx47.train.tune import tune
+
+RESULT: Final = Path(__file__).parent / "results" / "outside.txt"
+CUTS: Final = tuple(round(0.05 * k, 2) for k in range(2, 19))
+MIXED: Final = (("random forest", 0.7), ("sheetness", 0.3))
+"""Peers averaged into one more, and their weights."""
+
+Probability = Callable[[Phantom], np.ndarray]
+
+
+def ranked(response: np.ndarray) -> np.ndarray:
+    """Return each voxel's rank, 0..1: a response without a scale as a probability that any threshold can cut."""
+    order = np.argsort(response, axis=None, kind="stable")
+    rank = np.empty(response.size, np.float32)
+    rank[order] = np.linspace(0, 1, response.size, dtype=np.float32)
+    return rank.reshape(response.shape) ** 4  # spreads the highest tenth, where surfaces are, over a third of the range
+
+
+def smoothed(phantom: Phantom) -> np.ndarray:
+    """Grey values through a Gaussian of sigma 1: bright is papyrus."""
+    return ranked(ndi.gaussian_filter(body(phantom)[0], 1.0))
+
+
+def sheetness(phantom: Phantom) -> np.ndarray:
+    """Minus the smallest eigenvalue of scikit-image's Hessian at sigma 1.5: bright plates."""
+    hessian = hessian_matrix(body(phantom)[0], 1.5, mode="reflect", use_gaussian_derivatives=False)
+    return ranked(-hessian_matrix_eigvals(hessian)[-1])
+
+
+def write(folder: Path, phantoms: dict[str, Phantom], probability: dict[str, np.ndarray]) -> None:
+    """Write probabilities as another program would: float32 TIFF of the image's shape."""
+    folder.mkdir(parents=True)
+    for name, phantom in phantoms.items():
+        whole = np.zeros(phantom.image.shape, np.float32)
+        whole[body(phantom)[1]] = probability[name]
+        tifffile.imwrite(folder / f"{name}.tif", whole, photometric="minisblack")
+
+
+def masks(phantom: Phantom, probability: np.ndarray, cleanings: Iterable[str]) -> Iterable[tuple[str, np.ndarray]]:
+    """Yield the mask of each threshold and plain cleaning."""
+    for cut in CUTS:
+        for how in cleanings:
+            mask = CLEANINGS[how](probability > cut)
+            yield f"p > {cut:g}, {how}", in_frame(mask, body(phantom)[1], phantom.image.shape)
+
+
+def chosen(train: dict[str, Phantom], probability: dict[str, np.ndarray], cleanings: tuple[str, ...]) -> str:
+    """Return the threshold and cleaning with the best mean over the training phantoms."""
+    values: dict[str, list[float]] = {}
+    for name, phantom in train.items():
+        reference = Reference(phantom.label, topology=False)
+        for title, mask in masks(phantom, probability[name], cleanings):
+            values.setdefault(title, []).append(reference.score(mask).mean)
+    return max(values, key=lambda title: float(np.mean(values[title])))
+
+
+def ours(
+    places: dict[str, list[tuple[Path, float]]], roots: dict[str, Path], names: list[str], out: Path
+) -> tuple[list[np.ndarray], str]:
+    """Return the masks of `nx47 run --probability` with what the scan found on the training volumes, and that."""
+    engine = Engine(Meter(select("auto")[0]), Settings().tile, hardware.usable_processors())
+    scanned = out / "scanned"
+    if len(places["train"]) == 1:
+        scanned = places["train"][0][0]
+    else:  # the scan takes one folder: what a run would average
+        scanned.mkdir(parents=True)
+        for path in sorted(places["train"][0][0].iterdir()):
+            parts = [weight * tifffile.imread(folder / path.name) for folder, weight in places["train"]]
+            tifffile.imwrite(scanned / path.name, sum(parts[1:], parts[0]), photometric="minisblack")
+    best = tune(scanned, roots["train"] / "train_labels", engine, SegmentSettings(), 4, lambda _: None).best
+    texts = [str(folder) if weight == 1 else f"{folder}={weight:g}" for folder, weight in places["test"]]
+    archive = gpu_nx47.run(roots["test"], out / "run", {"probability": texts, "segment": best.segment}).submission
+    if archive is None:
+        raise RuntimeError("the run wrote no submission")
+    found = find_masks(archive, "submission")
+    shape = tifffile.imread(next((roots["test"] / "test_images").iterdir())).shape
+    told = " ".join(f"{key}={value}" for key, value in best.segment.items())
+    return [read_mask(found[name], shape) for name in names], told
+
+
+def row(title: str, scores: list[Score], how: str) -> str:
+    dice, voi, mean = (
+        float(np.mean([getattr(s, key) for s in scores])) for key in ("surface_dice", "voi_score", "mean")
+    )
+    bound = float(np.mean([s.topology.bound.value for s in scores if s.topology is not None]))
+    official = [(s.topo, s.total) for s in scores if s.topo is not None and s.total is not None]
+    told = "".join(f"{figure:7.3f}" for figure in np.mean(official, axis=0)) if official else f"{'-':>7s}{'-':>7s}"
+    return f"{title:28s} {dice:6.3f} {voi:6.3f} {mean:6.3f} {bound:6.3f} {told}   {how}"
+
+
+def measure(size: int, seeds: list[int], train_seeds: list[int]) -> list[str]:
+    """All rows of the table."""
+    train, test = ({phantom_id(seed): make_phantom(size, seed) for seed in group} for group in (train_seeds, seeds))
+    official = missing() is None
+    references = [Reference(phantom.label) for phantom in test.values()]
+    lines = [f"{'':28s}   Dice    VOI   mean Topo<=    Topo  total   chosen on the training seeds"]
+    print(lines[0], flush=True)
+
+    def add(title: str, found: list[np.ndarray], how: str) -> None:
+        scores = [r.score(mask, official=official) for r, mask in zip(references, found, strict=True)]
+        lines.append(row(title, scores, how))
+        print(lines[-1], flush=True)
+
+    # A forest is too sure of voxels it was trained on: its cut is chosen on the last training phantom alone.
+    trained = train_forest(list(train.values())[:-1])
+    last = dict(list(train.items())[-1:])
+    peers: dict[str, tuple[Probability, dict[str, Phantom]]] = {
+        "smoothed grey": (smoothed, train),
+        "sheetness": (sheetness, train),
+        "random forest": (lambda phantom: forest_probability(trained, phantom), last),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        roots = {"train": folder / "train", "test": folder / "test"}
+        write_phantom_root(roots["train"], size=size, seeds=[], train_seeds=train_seeds)
+        write_phantom_root(roots["test"], size=size, seeds=seeds)
+        for title, (method, on) in peers.items():
+            found = {key: method(phantom) for key, phantom in (on | test).items()}
+            for part, phantoms in (("train", on), ("test", test)):
+                write(folder / part / "probability" / title, phantoms, found)
+            for how in (("plain",), PLAIN):
+                best = chosen(on, found, how)
+                of_test = (dict(masks(phantom, found[key], how)) for key, phantom in test.items())
+                add(title if len(how) == 1 else "  with plain cleaning", [one[best] for one in of_test], best)
+            places = {part: [(folder / part / "probability" / title, 1.0)] for part in roots}
+            add("  nx47 tune, run", *ours(places, roots, list(test), folder / f"out {title}"))
+        places = {part: [(folder / part / "probability" / t, w) for t, w in MIXED] for part in roots}
+        for path in (folder / "train" / "probability" / "sheetness").iterdir():
+            if path.stem not in last:
+                path.unlink()
+        add(" and ".join(f"{t} x {w:g}" for t, w in MIXED), *ours(places, roots, list(test), folder / "out mixed"))
+    return lines
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--size", type=int, default=128)
+    options.add_argument("--seeds", type=integers, default=[0, 1, 2, 3, 4])
+    options.add_argument("--train-seeds", type=integers, default=[101, 102, 103])
+    options.add_argument("--write", action="store_true", help="also write bench/results/outside.txt")
+    given: Any = options.parse_args()
+    start = time.monotonic()
+    lines = [
+        f"other programs' probabilities, {given.size}-cubes, test seeds {given.seeds}, training seeds "
+        f"{given.train_seeds}, {datetime.date.today()}",
+        f"official TopoScore: {missing() or 'computed'}",
+        "",
+        *measure(given.size, given.seeds, given.train_seeds),
+        f"measured in {time.monotonic() - start:.0f} s",
+    ]
+    print(lines[-1])
+    if given.write:
+        RESULT.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
