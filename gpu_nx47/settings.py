@@ -175,6 +175,9 @@ class SegmentSettings:
     """Target share of active voxels; None: the mean probability, what the neuron itself expects."""
     threshold: float | None = None
     """Probability from which a voxel is active, whatever share that is; None: by the ratio."""
+    votes: int | None = None
+    """How often each voxel hears its neighbours along the sheet before anything is cut; None: once for the neuron's own
+    probability, never for another program's."""
     dust: int = 1000
     """Components of fewer voxels are removed."""
     closing: tuple[int, int, int] = (0, 0, 0)
@@ -196,6 +199,8 @@ class SegmentSettings:
             _refuse("segment.threshold", "none where segment.ratio is given", self.threshold)
         if self.strong is not None and self.weak is not None and self.weak > self.strong:
             _refuse("segment.weak", f"at most segment.strong ({self.strong:g})", self.weak)
+        if self.votes is not None:
+            _integer("segment.votes", self.votes, 0, 4)
         _integer("segment.dust", self.dust, 0, 2**40)
         _triple("segment.closing", self.closing, 0, 64)
         _triple("segment.opening", self.opening, 0, 64)

@@ -115,12 +115,13 @@ def solve(
         trained = _train(*own) if model is None else model.trained_on(names)
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, measured.histograms, references)
-        found = infer(engine, grey, trained.unit, scene.bearing, places, *_kept(settings, story, progress))
+        asked = (places, votes_of(settings), *_kept(settings, story, progress))
+        found = infer(engine, grey, trained.unit, scene.bearing, *asked)
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, cutter, masks, cleaning = _segment(engine, found, settings)
     with story.stage("null", "null_start"):
-        fakes = _fakes(engine, grey, trained.unit, scene, places, settings.seed)
+        fakes = _fakes(engine, grey, trained.unit, scene, places, settings)
         rare = references.rare(chosen.names) if references else None
         by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare)
     _trace_found(story, found, fakes if settings.record == FORENSIC else {}, masks)
@@ -142,6 +143,11 @@ def _kept(settings: Settings, story: Story, progress: Callable[[int, int], None]
     forensic = settings.record == FORENSIC
     keep = forensic or "features" in settings.save
     return keep, progress, settings.record != LIGHT, story.traced if forensic else None
+
+
+def votes_of(settings: Settings) -> int:
+    """Return how often the neuron's own probability is averaged along the sheets."""
+    return 1 if settings.segment.votes is None else settings.segment.votes
 
 
 def _golden(fakes: dict[str, list[_Found]]) -> int:
@@ -272,12 +278,16 @@ def infer(
     unit: Unit,
     bearing: Bearing,
     places: tuple[NDArray, ...] | None,
+    votes: int,
     save: bool,
     progress: Callable[[int, int], None] | None,
     mark: bool = False,
     tell: Callable[[dict[str, Any]], None] | None = None,
 ) -> _Found:
-    """Run the neuron over a box, tile by tile: features are computed, used and forgotten; `tell` gets their traces."""
+    """Run the neuron over a box, tile by tile: features are computed, used and forgotten; `tell` gets their traces.
+
+    Then each voxel hears its neighbours along the sheet, `votes` times.
+    """
     backend = engine.backend
     margin = bank.halo(unit.features)
 
@@ -318,7 +328,8 @@ def infer(
                 tell(one)
     alone = probability.copy() if tell else None
     if bearing.field is not None:
-        probability, counts = across.voted(engine, probability, bearing.field)
+        for _ in range(votes):
+            probability, counts = across.voted(engine, probability, bearing.field)
     return _Found(probability, Histogram(counts), cells, saved, sums, alone)
 
 
@@ -330,11 +341,16 @@ def _cell_tables(
 
 
 def _fakes(
-    engine: Engine, grey: NDArray[np.uint8], unit: Unit, scene: Scene, places: tuple[NDArray, ...] | None, seed: int
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    unit: Unit,
+    scene: Scene,
+    places: tuple[NDArray, ...] | None,
+    settings: Settings,
 ) -> dict[str, list[_Found]]:
     """Return what the trained neuron says of the surrogates of each family."""
     with ThreadPoolExecutor(engine.threads, "nx47-null", engine.backend.enter_thread) as pool:
-        drawn = {f: null.surrogates(grey, scene.grey_counts, seed, f, pool.map) for f in null.FAMILIES}
+        drawn = {f: null.surrogates(grey, scene.grey_counts, settings.seed, f, pool.map) for f in null.FAMILIES}
         depth, *plane = drawn["isotropic"].shape[1:]
         # The axis stands to the surrogate's middle as it stands to the volume's.
         first, *corner = ((whole - part) * 4 for whole, part in zip(grey.shape, (depth, *plane), strict=True))
@@ -342,7 +358,8 @@ def _fakes(
         axis = None if line is None else line[first // 8 :][:depth] - np.array(corner, np.int32)
 
         def say(fake: NDArray[np.uint8]) -> _Found:
-            return infer(engine, fake, unit, Bearing.of(axis, direction.measure(engine, fake)), places, False, None)
+            bearing = Bearing.of(axis, direction.measure(engine, fake))
+            return infer(engine, fake, unit, bearing, places, votes_of(settings), False, None)
 
         return {family: list(pool.map(say, fakes)) for family, fakes in drawn.items()}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpu_nx47 import chance, segmentation, solve
+from gpu_nx47 import across, chance, direction, segmentation, solve
 from gpu_nx47.descent import Training
 from gpu_nx47.direction import Bearing
 from gpu_nx47.engine import histogram
@@ -19,10 +19,20 @@ from gpu_nx47.survey import Axis
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from gpu_nx47.direction import Field
     from gpu_nx47.engine import Engine
     from gpu_nx47.settings import Settings
     from gpu_nx47.solve import Solved
     from gpu_nx47.story import Story
+
+
+def heard(
+    engine: Engine, probability: NDArray[np.uint16], field: Field, votes: int
+) -> tuple[NDArray[np.uint16], Histogram]:
+    """Return a probability averaged along the sheets, as often as asked for (at least once), and its histogram."""
+    for _ in range(votes):
+        probability, counts = across.voted(engine, probability, field)
+    return probability, Histogram(counts)
 
 
 def solve_outside(
@@ -42,10 +52,16 @@ def solve_outside(
 
     Notes
     -----
-    There is no neuron here, so nothing can be said of what chance would give: no surrogates, no golden points.
+    There is no neuron here, so nothing can be said of what chance would give: no surrogates, no golden points. With
+    `segment.votes` the sheets' directions, measured in the grey values, tell along which neighbours to average.
     """
+    counts = Histogram(histogram(engine.backend, probability))
+    if settings.segment.votes:
+        with story.stage("survey", "features_extract_start") as progress:
+            field = direction.measure(engine, grey, progress)
+        with story.stage("probability", "probability_start"):
+            probability, counts = heard(engine, probability, field, settings.segment.votes)
     with story.stage("segment", "segment_start"):
-        counts = Histogram(histogram(engine.backend, probability))
         cut, limits = solve.decide(counts, settings.segment)
         told: list[dict[str, Any]] = []
         cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told)

@@ -32,26 +32,37 @@ def tune(
         Path | None, typer.Option("--output", "-o", metavar="FILE.toml", help="Write the best settings, for --config.")
     ] = None,
     as_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write every figure.")] = None,
+    topo: Annotated[
+        bool,
+        typer.Option(
+            "--topo/--no-topo",
+            help="Choose among the best by the whole score, with the package topometrics: minutes for 320-cubes.",
+        ),
+    ] = False,
     backend: options.Backend = None,
     threads: options.Threads = None,
     config: options.Config = None,
     overrides: options.Overrides = None,
 ) -> None:
-    """Scan thresholds, ratio, hysteresis, dust and closing by SurfaceDice and VOI score, and say which are best."""
+    """Scan thresholds, votes, ratio, hysteresis, dust and closing by SurfaceDice and VOI score; say which are best."""
     with errors_become_exit_codes():
         from gpu_nx47 import backend as backends
         from gpu_nx47 import hardware
         from gpu_nx47.configure import resolve
         from gpu_nx47.engine import Engine
-        from gpu_nx47.errors import InputError
+        from gpu_nx47.errors import InputError, UsageError
+        from gpu_nx47.score import _official
         from gpu_nx47.train.tune import tune as scan
 
+        if topo and (lacking := _official.missing()):
+            raise UsageError(f"--topo: {lacking}. Without it settings are chosen by SurfaceDice and VOI score.")
         settings, _ = resolve(config, overrides or [], os.environ, backend=backend, threads=threads)
         meter = backends.Meter(backends.select(settings.backend)[0])
         engine = Engine(meter, settings.tile, settings.threads or hardware.usable_processors())
         typer.echo(f"{'mean':>7} {'dice':>7} {'voi':>7} {'active':>8}  settings")
         try:
-            tuned = scan(prob, labels, engine, settings.segment, volumes, lambda one: typer.echo(_line(one)))
+            how = {"official": topo}
+            tuned = scan(prob, labels, engine, settings.segment, volumes, lambda one: typer.echo(_line(one)), **how)
         except InputError as error:
             say_error(str(error))
             leave(NO_ZIP)
@@ -65,7 +76,8 @@ def tune(
 
 def _line(one: Tried) -> str:
     changed = ", ".join(f"{key} {_value(value)}" for key, value in one.segment.items()) or "as given"
-    return f"{one.mean:7.4f} {one.surface_dice:7.4f} {one.voi_score:7.4f} {100 * one.share:7.3f}%  {changed}"
+    total = "" if one.total is None else f", TopoScore {one.topo:.4f}, total {one.total:.4f}"
+    return f"{one.mean:7.4f} {one.surface_dice:7.4f} {one.voi_score:7.4f} {100 * one.share:7.3f}%  {changed}{total}"
 
 
 def _value(value: Any) -> str:
@@ -96,4 +108,4 @@ def _toml(value: Any) -> str:
 
 
 def _row(one: Tried) -> dict[str, Any]:
-    return {**asdict(one), "mean": one.mean}
+    return {**asdict(one), "mean": one.mean, "total": one.total}

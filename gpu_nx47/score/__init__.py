@@ -11,6 +11,6 @@
 from __future__ import annotations
 
 from gpu_nx47.score._files import find_labels, find_scrolls, read_label_at
-from gpu_nx47.score._volume import Reference, Score, Topology, score_volume
+from gpu_nx47.score._volume import Reference, Score, Topology, score_volume, total
 
-__all__ = ["Reference", "Score", "Topology", "find_labels", "find_scrolls", "read_label_at", "score_volume"]
+__all__ = ["Reference", "Score", "Topology", "find_labels", "find_scrolls", "read_label_at", "score_volume", "total"]

@@ -67,9 +67,12 @@ class Score:
     @property
     def total(self) -> float | None:
         """0.30 TopoScore + 0.35 SurfaceDice + 0.35 VOI score; None without the official TopoScore."""
-        if self.topo is None:
-            return None
-        return TOPO_WEIGHT * self.topo + DICE_WEIGHT * self.surface_dice + VOI_WEIGHT * self.voi_score
+        return total(self.topo, self.surface_dice, self.voi_score)
+
+
+def total(topo: float | None, surface_dice: float, voi_score: float) -> float | None:
+    """Return the competition's score; None without the official TopoScore."""
+    return None if topo is None else TOPO_WEIGHT * topo + DICE_WEIGHT * surface_dice + VOI_WEIGHT * voi_score
 
 
 class Reference:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpu_nx47 import load, outside, source
+from gpu_nx47 import direction, load, outside, source
 from gpu_nx47.errors import UsageError
 from gpu_nx47.score import find_labels, read_label_at
 from gpu_nx47.settings import LoadSettings
@@ -16,6 +16,7 @@ from gpu_nx47.train.tuning import Tried, Tuner, Volume, piece_histogram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gpu_nx47.direction import Field
     from gpu_nx47.engine import Engine
     from gpu_nx47.settings import SegmentSettings
     from gpu_nx47.volume import Box
@@ -37,6 +38,8 @@ def tune(
     start: SegmentSettings,
     volumes: int,
     tell: Callable[[Tried], None],
+    *,
+    official: bool = False,
 ) -> Tuned:
     """Scan on the volumes that have both a probability and labels.
 
@@ -53,11 +56,14 @@ def tune(
         Most volumes used: they are in memory together.
     tell : callable
         Told each result as it is there.
+    official : bool
+        Let the competition's total choose among the best (`Tuner`).
 
     Notes
     -----
-    A run cuts within the valid box of the image. Where the labels lie in train_labels/ its image is looked for in
-    train_images/ beside it; without it the whole volume is cut.
+    A run cuts within the valid box of the image, and knows the sheets' directions from it. Where the labels lie in
+    train_labels/ its image is looked for in train_images/ beside it; without it the whole volume is cut, and no votes
+    along the sheets are tried.
 
     Raises
     ------
@@ -82,20 +88,21 @@ def tune(
         label, _ = read_label_at(found[label_name].path)
         z, y, x = label.shape
         codes = outside.read((folder,), name, (z, y, x)).codes
-        box = _box(found[label_name].path, (z, y, x))
+        box, field = _seen(engine, found[label_name].path, (z, y, x))
         inner = codes if box is None else codes[box.slices]
-        loaded.append(Volume(inner, piece_histogram(inner), label, box))
-    tuner = Tuner(engine, loaded, start)
+        loaded.append(Volume(inner, piece_histogram(inner), label, box, field))
+    tuner = Tuner(engine, loaded, start, official=official)
     best = tuner.run(tell)
     return Tuned(best, tuple(tuner.tried), tuple(used))
 
 
-def _box(label: Path, shape: tuple[int, int, int]) -> Box | None:
-    """Return the valid box of the image that a label belongs to; None where there is no such image."""
+def _seen(engine: Engine, label: Path, shape: tuple[int, int, int]) -> tuple[Box | None, Field | None]:
+    """Return valid box and directions of the image that a label belongs to; none where there is no such image."""
     image = label.parent.with_name(IMAGES) / label.name
     if label.parent.name != LABELS or not image.is_file():
-        return None
+        return None, None
     grey = load.load(source.stack(image), LoadSettings()).grey
     if grey.shape != shape:
         raise UsageError(f"{image}: expected the shape of its labels {shape}, found {grey.shape}")
-    return load.valid_box(grey)
+    box = load.valid_box(grey)
+    return box, direction.measure(engine, grey[box.slices]) if box.voxels else None

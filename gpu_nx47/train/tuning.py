@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpu_nx47 import rescue, segmentation, solve, tables
-from gpu_nx47.score import Reference
+from gpu_nx47.score import Reference, total
 from gpu_nx47.settings import SegmentSettings
+from gpu_nx47.solve_outside import heard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from gpu_nx47.direction import Field
     from gpu_nx47.engine import Engine
     from gpu_nx47.stats import Histogram
     from gpu_nx47.volume import Box
@@ -35,6 +38,12 @@ WEAKER: Final = (0.5, 0.65, 0.8, 1.0)
 STRONGER: Final = (0.25, 0.5, 0.75)
 """Strong thresholds tried: this share of the way from the best one to 1."""
 DUST: Final = (0, 30, 100, 300, 1000)
+VOTES: Final = (1, 2)
+"""Votes along the sheets tried beside none, where the sheets' directions are known."""
+LOWER: Final = (-0.2, -0.15, -0.1, -0.05, 0.0)
+"""Steps from the best threshold at which votes are tried: a mean has lower peaks."""
+FINALISTS: Final = 3
+"""Settings, of each number of votes, whose official TopoScore is computed: the best by the mean."""
 BOX: Final = (1, 1, 1)
 Masks = dict[str, Any]
 
@@ -52,34 +61,67 @@ class Volume:
         0, 1, 2.
     box : Box, optional
         Where in the labels the probability lies, if it is a part: outside of it no mask reaches.
+    field : Field, optional
+        The sheets' directions in the box, where votes are to be tried; else the probability is cut as it is given.
     """
 
     def __init__(
-        self, probability: NDArray[np.uint16], histogram: Histogram, label: NDArray[np.uint8], box: Box | None = None
+        self,
+        probability: NDArray[np.uint16],
+        histogram: Histogram,
+        label: NDArray[np.uint8],
+        box: Box | None = None,
+        field: Field | None = None,
     ) -> None:
         self._box = box
+        self.field = field
         self._shape = label.shape
-        self.probability = np.ascontiguousarray(probability)
-        self.histogram = histogram
+        self._heard = {0: (np.ascontiguousarray(probability), histogram)}
         self.reference = Reference(label, topology=False, threads=1)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = Lock()
 
     def score(self, engine: Engine, settings: SegmentSettings) -> tuple[float, float, float]:
         """Return SurfaceDice, VOI score and the share of active voxels of the mask that settings give."""
-        cut, limits = solve.decide(self.histogram, settings)
-        cuts = (limits.weak, limits.strong, cut.threshold)
-        shapes = (*settings.closing, *settings.opening)
+        cuts = self._cuts(engine, settings)
         mended = (settings.dust, settings.pinholes, settings.cavities, settings.frame)
-        return self._once((*cuts, *shapes, *mended), lambda: self._judge(engine, cuts, shapes, settings))
+        key = (*cuts, *settings.closing, *settings.opening, *mended)
+        return self._once(key, lambda: self._judge(engine, settings))
 
-    def _judge(self, engine: Engine, cuts: Any, shapes: Any, settings: SegmentSettings) -> tuple[float, float, float]:
+    def topo(self, engine: Engine, settings: SegmentSettings) -> float:
+        """Return the official TopoScore of the mask that settings give; ImportError where its package is not here."""
+        found = self.reference.score(self._mask(engine, settings), official=True, topology=False).topo
+        assert found is not None
+        return found
+
+    def _judge(self, engine: Engine, settings: SegmentSettings) -> tuple[float, float, float]:
+        mask = self._mask(engine, settings)
+        score = self.reference.score(mask, topology=False)
+        return score.surface_dice, score.voi_score, int(np.count_nonzero(mask)) / mask.size
+
+    def hear(self, engine: Engine, votes: Sequence[int]) -> None:
+        """Average the probability along the sheets as often as will be asked for."""
+        if self.field is not None:
+            for number in votes:
+                if number not in self._heard:
+                    self._heard[number] = heard(engine, self._heard[0][0], self.field, number)
+
+    def _cuts(self, engine: Engine, settings: SegmentSettings) -> tuple[int, int, int, int]:
+        """Return the votes, and the weak, the strong and the calibrated threshold."""
+        votes = (settings.votes or 0) if self.field is not None else 0
+        self.hear(engine, (votes,))
+        cut, limits = solve.decide(self._heard[votes][1], settings)
+        return votes, limits.weak, limits.strong, cut.threshold
+
+    def _mask(self, engine: Engine, settings: SegmentSettings) -> NDArray[np.bool_]:
         meter = engine.backend
+        cuts = self._cuts(engine, settings)
+        shapes = (*settings.closing, *settings.opening)
         there = replace(settings, dust=0, pinholes=0, cavities=False, frame=0)
 
         def united() -> NDArray[np.bool_]:
-            weak, strong, threshold = cuts
-            p = meter.to_device(self.probability)
+            votes, weak, strong, threshold = cuts
+            p = meter.to_device(self._heard[votes][0])
             mask = p >= threshold
             if weak < threshold:  # else what an anchor carries is active by itself
                 mask = mask | meter.hysteresis(p, weak=weak, strong=strong)
@@ -98,8 +140,7 @@ class Volume:
         if self._box is not None:
             inner, mask = mask, np.zeros(self._shape, np.bool_)
             mask[self._box.slices] = inner
-        score = self.reference.score(mask, topology=False)
-        return score.surface_dice, score.voi_score, int(np.count_nonzero(mask)) / mask.size
+        return mask
 
     def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return what is kept under a key, made where it is not; two threads may make it twice, alike."""
@@ -127,11 +168,18 @@ class Tried:
     voi_score: float
     share: float
     """Of active voxels."""
+    topo: float | None = None
+    """The official TopoScore, of a finalist."""
 
     @property
     def mean(self) -> float:
-        """Mean of SurfaceDice and VOI score: what is maximised."""
+        """Mean of SurfaceDice and VOI score: what is maximised, among finalists the total."""
         return (self.surface_dice + self.voi_score) / 2
+
+    @property
+    def total(self) -> float | None:
+        """The competition's score; None without the official TopoScore."""
+        return total(self.topo, self.surface_dice, self.voi_score)
 
 
 class Tuner:
@@ -143,10 +191,16 @@ class Tuner:
     volumes : sequence of Volume
     start : SegmentSettings
         The settings that the user has; the first that is scored.
+    official : bool
+        Let the competition's total, with the package `topometrics`, choose among the best by the mean.
     """
 
-    def __init__(self, engine: Engine, volumes: Sequence[Volume], start: SegmentSettings) -> None:
+    def __init__(
+        self, engine: Engine, volumes: Sequence[Volume], start: SegmentSettings, *, official: bool = False
+    ) -> None:
         self._engine = engine
+        self._official = official
+        self._votes = VOTES if all(volume.field is not None for volume in volumes) else ()
         self._volumes = volumes
         self._start = start
         self.tried: list[Tried] = []
@@ -157,6 +211,7 @@ class Tuner:
             ("start", self._as_given),
             ("threshold", self._thresholds),
             ("finer threshold", self._finer),
+            ("votes and threshold", self._voted),
             ("ratio", self._ratios),
             ("hysteresis", self._hysteresis),
             ("dust", self._dust),
@@ -164,12 +219,26 @@ class Tuner:
         ):
             best = replace(self._start, **self.best.segment) if self.tried else self._start
             self._try(stage, list(grid(best)), tell)
+        if self._official:
+            self._final(tell)
         return self.best
 
     @property
     def best(self) -> Tried:
-        """The best so far."""
-        return max(self.tried, key=lambda one: one.mean)
+        """The best so far: by the total, where finalists have one."""
+        finalists = [one for one in self.tried if one.total is not None]
+        return max(finalists, key=lambda one: one.total or 0.0) if finalists else max(self.tried, key=_mean)
+
+    def _final(self, tell: Callable[[Tried], None]) -> None:
+        """Score the best by the mean, of each number of votes, officially."""
+        by_votes: dict[Any, list[Tried]] = {}
+        for one in sorted(self.tried, key=_mean, reverse=True):
+            by_votes.setdefault(one.segment.get("votes"), []).append(one)
+        for one in itertools.chain.from_iterable(them[:FINALISTS] for them in by_votes.values()):
+            settings = replace(self._start, **one.segment)
+            topos = [volume.topo(self._engine, settings) for volume in self._volumes]
+            self.tried.append(replace(one, stage="official", topo=math.fsum(topos) / len(topos)))
+            tell(self.tried[-1])
 
     def _try(self, stage: str, wanted: Sequence[SegmentSettings], tell: Callable[[Tried], None]) -> None:
         known = [one.segment for one in self.tried]
@@ -200,6 +269,15 @@ class Tuner:
             value = round(centre + step, 3)
             yield replace(best, ratio=None, threshold=value, weak=value, strong=value)
 
+    def _voted(self, best: SegmentSettings) -> Iterator[SegmentSettings]:
+        for volume in self._volumes:
+            volume.hear(self._engine, self._votes)
+        centre = self._centre()
+        for votes in self._votes:
+            for step in LOWER:
+                if (value := round(centre + step, 3)) > 0:
+                    yield replace(best, votes=votes, ratio=None, threshold=value, weak=value, strong=value)
+
     def _centre(self) -> float:
         """Return the best threshold so far."""
         best = max((one for one in self.tried if "threshold" in one.stage), key=lambda one: one.mean)
@@ -227,6 +305,10 @@ class Tuner:
         nothing = (0, 0, 0)
         for closing, opening in ((nothing, nothing), (BOX, nothing), (nothing, BOX), (BOX, BOX), ((1, 0, 0), nothing)):
             yield replace(best, closing=closing, opening=opening)
+
+
+def _mean(one: Tried) -> float:
+    return one.mean
 
 
 def piece_histogram(probability: NDArray[np.uint16]) -> Histogram:

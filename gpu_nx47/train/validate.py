@@ -84,7 +84,7 @@ def _volume(engine: Engine, model: Model, pair: Pair, settings: Settings) -> Vol
     bearing = bearing_of(engine, grey, settings)
     unit = model.unit_of(usable(model.unit.features, bearing.axis is not None))
     blocks = _blocks(piece)
-    found = solve.infer(engine.on(blocks), grey, unit, bearing, None, False, None)
+    found = solve.infer(engine.on(blocks), grey, unit, bearing, None, solve.votes_of(settings), False, None)
     return Volume(found.probability[piece.core], found.histogram, inside[piece.core])
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tomllib
 import zipfile
 
@@ -35,11 +36,11 @@ def given(tmp_path_factory):
     return folder
 
 
-def scan(given, told=None, **how):
+def scan(given, told=None, official=False, **how):
     wanted = {"backend": "cpu", "threads": 1, **how}
     engine = Engine(backend.Meter(backend.select(wanted["backend"])[0]), (64, 512, 512), wanted["threads"])
     tell = (lambda _: None) if told is None else told.append
-    return tune(given / "p", given / "root", engine, SegmentSettings(), 4, tell)
+    return tune(given / "p", given / "root", engine, SegmentSettings(), 4, tell, official=official)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,38 @@ def test_the_best_is_the_highest_of_all_that_was_told(tuned):
     assert found.best.mean == max(one.mean for one in told)
     assert found.best.mean > told[0].mean
     assert {one.stage for one in told} >= {"start", "threshold", "ratio", "hysteresis", "dust", "closing and opening"}
+    assert {one.segment.get("votes") for one in told} == {None, *tuning.VOTES}
 
 
-@pytest.mark.parametrize("pick", [0, 5, 20, 28, -6, -2, "best"])
+def test_votes_are_tried_only_where_an_image_tells_directions(given, tmp_path):
+    for folder in ("p", "labels"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(given / "p" / f"{NAME}.tif", tmp_path / "p")
+    shutil.copy(given / "root" / "train_labels" / f"{NAME}.tif", tmp_path / "labels")
+    engine = Engine(backend.Meter(backend.select("cpu")[0]), (64, 512, 512), 1)
+    found = tune(tmp_path / "p", tmp_path / "labels", engine, SegmentSettings(), 4, lambda _: None)
+    assert not any("votes" in one.segment for one in found.tried)
+
+
+def test_among_finalists_the_total_chooses(given, monkeypatch):
+    """Where TopoScore says the contrary of the mean, the last finalist by the mean wins."""
+    asked = []
+
+    def topo(volume, engine, settings):
+        asked.append(settings)
+        return len(asked) / 9
+
+    monkeypatch.setattr(tuning.Volume, "topo", topo)
+    found = scan(given, official=True)
+    finalists = [one for one in found.tried if one.stage == "official"]
+    assert len(asked) == len(finalists) == 3 * tuning.FINALISTS
+    assert [one.topo for one in finalists] == [k / 9 for k in range(1, 10)]
+    best = max(finalists, key=lambda one: 0.3 * one.topo + 0.35 * (one.surface_dice + one.voi_score))
+    assert found.best == best
+    assert found.best.mean < max(one.mean for one in found.tried)
+
+
+@pytest.mark.parametrize("pick", [0, 5, 20, 24, 28, -6, -2, "best"])
 def test_a_figure_is_the_score_of_the_runs_own_mask(given, tuned, tmp_path, pick):
     one = tuned[0].best if pick == "best" else tuned[1][pick]
     wanted = {**QUICK, "probability": [str(given / "p")], "segment": one.segment}
