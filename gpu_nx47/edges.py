@@ -47,7 +47,7 @@ FEATURES: Final = ("step_outward", f"hessian_sheetness@{BEND}")
 BLOCK: Final = 12
 """Edge of a block, voxels: about a sheet and the gap beside it."""
 PART: Final = 160
-"""Edge of the part of a large volume that one cube stands for, voxels."""
+"""Least edge of the parts of a large volume, voxels; each has one cube."""
 
 
 def middles(whole: Sequence[int], cube: Sequence[int]) -> list[tuple[slice, ...]]:
@@ -60,7 +60,7 @@ def middles(whole: Sequence[int], cube: Sequence[int]) -> list[tuple[slice, ...]
 
     Notes
     -----
-    Two parts an axis where two cubes fit, else one; more where parts would be longer than PART.
+    Two parts an axis where two cubes fit, else one; more as far as each is PART voxels long.
     """
     axes = []
     for n, length in zip(whole, cube, strict=True):
