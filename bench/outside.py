@@ -21,9 +21,18 @@ from typing import Any, Final
 import numpy as np
 import scipy.ndimage as ndi
 import tifffile
-from phantom_hardness import CLEANINGS, body, forest_probability, in_frame, train_forest
-from quality import PLAIN, integers
+from phantom_hardness import (
+    CLEANINGS,
+    Features,
+    body,
+    forest_probability,
+    ilastik_features,
+    in_frame,
+    train_forest,
+)
+from quality import PLAIN, integers, our_features
 from skimage.feature import hessian_matrix, hessian_matrix_eigvals
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 import gpu_nx47
 from gpu_nx47 import hardware
@@ -61,6 +70,12 @@ def sheetness(phantom: Phantom) -> np.ndarray:
     """Minus the smallest eigenvalue of scikit-image's Hessian at sigma 1.5: bright plates."""
     hessian = hessian_matrix(body(phantom)[0], 1.5, mode="reflect", use_gaussian_derivatives=False)
     return ranked(-hessian_matrix_eigvals(hessian)[-1])
+
+
+def learned(phantoms: list[Phantom], features: Features = ilastik_features, classifier: Any = None) -> Probability:
+    """Return what a classifier says that was trained on phantoms."""
+    trained = train_forest(phantoms, features=features, classifier=classifier)
+    return lambda phantom: forest_probability(trained, phantom, features)
 
 
 def write(folder: Path, phantoms: dict[str, Phantom], probability: dict[str, np.ndarray]) -> None:
@@ -139,12 +154,14 @@ def measure(size: int, seeds: list[int], train_seeds: list[int]) -> list[str]:
         print(lines[-1], flush=True)
 
     # A forest is too sure of voxels it was trained on: its cut is chosen on the last training phantom alone.
-    trained = train_forest(list(train.values())[:-1])
+    *learn, _ = train.values()
     last = dict(list(train.items())[-1:])
     peers: dict[str, tuple[Probability, dict[str, Phantom]]] = {
-        "smoothed grey": (smoothed, train),
+        "random forest": (learned(learn), last),
+        "boosting": (learned(learn, classifier=HistGradientBoostingClassifier(random_state=0)), last),
+        "forest on our features": (learned(learn, features=our_features), last),
         "sheetness": (sheetness, train),
-        "random forest": (lambda phantom: forest_probability(trained, phantom), last),
+        "smoothed grey": (smoothed, train),
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

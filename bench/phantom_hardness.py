@@ -17,6 +17,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy
@@ -160,9 +161,12 @@ Features = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def train_forest(
-    phantoms: list[Phantom], per_volume: int = 60_000, features: Features = ilastik_features
-) -> RandomForestClassifier:
-    """Forest on labelled voxels, half of them recto, of the training phantoms."""
+    phantoms: list[Phantom],
+    per_volume: int = 60_000,
+    features: Features = ilastik_features,
+    classifier: Any = None,
+) -> Any:
+    """Forest, or another classifier, on labelled voxels, half of them recto, of the training phantoms."""
     rng = np.random.default_rng(0)
     rows, answers = [], []
     for phantom in phantoms:
@@ -175,13 +179,12 @@ def train_forest(
         keep = keep.reshape(label.shape)
         rows.append(features(image, keep))
         answers.append(label[keep])
-    forest = RandomForestClassifier(60, min_samples_leaf=10, max_features="sqrt", n_jobs=2, random_state=0)
-    return forest.fit(np.concatenate(rows), np.concatenate(answers))
+    if classifier is None:
+        classifier = RandomForestClassifier(60, min_samples_leaf=10, max_features="sqrt", n_jobs=2, random_state=0)
+    return classifier.fit(np.concatenate(rows), np.concatenate(answers))
 
 
-def forest_probability(
-    forest: RandomForestClassifier, phantom: Phantom, features: Features = ilastik_features
-) -> np.ndarray:
+def forest_probability(forest: Any, phantom: Phantom, features: Features = ilastik_features) -> np.ndarray:
     """Probability in the valid box; ignored voxels more than 3 from known ones are never asked (they cannot score)."""
     image, box = body(phantom)
     keep = ndi.binary_dilation(phantom.label[box] != 2, CUBE, iterations=3)

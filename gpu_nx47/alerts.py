@@ -57,8 +57,9 @@ KINDS: Final[dict[str, Kind]] = {
         "warning",
         NO_SURFACE,
         "times the upper end of chance",
-        "The golden voxels are no more than this many times the upper end of what sheetless surrogates of the "
-        "same grey values and roughness give.",
+        "The sharpness of edges (by how many per cent step and bend of the grey values meet oftener than "
+        "independently) is no more than this many times the upper end of what sheetless surrogates of the same grey "
+        "values and roughness give.",
         "Nothing here stands out from what chance would give.",
         "Do not read the mask as a surface; look at the volume, at its scale and at its window.",
     ),

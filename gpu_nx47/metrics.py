@@ -98,7 +98,7 @@ def volume_counters(
 def _by_chance(solved: Solved, counted: dict[str, Any]) -> dict[str, Any]:
     if not solved.null.tallies:  # no neuron, so no surrogates
         return {}
-    return chance.expected(solved.final.shape, counted, solved.null.tallies, solved.null.cubes)
+    return chance.expected(solved.final.shape, counted, solved.null)
 
 
 def _before_cleaning(solved: Solved) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from gpu_nx47 import (
     chance,
     counters,
     direction,
+    edges,
     neuron,
     null,
     rescue,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from gpu_nx47.neuron import Trained, Unit
     from gpu_nx47.segmentation import Thresholds
     from gpu_nx47.settings import SegmentSettings, Settings
+    from gpu_nx47.tally import Masks
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def solve(
     with story.stage("null", "null_start"):
         fakes = _fakes(engine, grey, trained.unit, scene, places, settings)
         rare = references.rare(chosen.names) if references else None
-        by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare)
+        met = edges.of_volume(engine, grey, scene.bearing.axis, fakes["isotropic"][0].probability.shape)
+        by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare, met)
     _trace_found(story, found, fakes if settings.record == FORENSIC else {}, masks)
     return Solved(
         scene=scene,
@@ -265,6 +268,8 @@ class _Found:
     """Fingerprint of each feature, where the record is to hold it."""
     alone: NDArray[np.uint16] | None = None
     """What the neuron said before its neighbours voted, where the record holds it."""
+    edges: tuple[int, int] = (0, 0)
+    """Of a surrogate: what `edges.meetings` found."""
 
     @property
     def of_volume(self) -> dict[str, Any]:
@@ -283,13 +288,16 @@ def infer(
     progress: Callable[[int, int], None] | None,
     mark: bool = False,
     tell: Callable[[dict[str, Any]], None] | None = None,
+    also: tuple[str, ...] = (),
 ) -> _Found:
     """Run the neuron over a box, tile by tile: features are computed, used and forgotten; `tell` gets their traces.
 
-    Then each voxel hears its neighbours along the sheet, `votes` times.
+    Those named in `also` are kept, and those of the neuron with `save`. Then each voxel hears its neighbours along the
+    sheet, `votes` times.
     """
     backend = engine.backend
-    margin = bank.halo(unit.features)
+    margin = bank.halo((*unit.features, *also))
+    kept = (*(unit.features if save else ()), *also)
 
     def trace(stage: str, codes: Any, start: tuple[int, int, int]) -> dict[str, Any]:
         # Not metered: recording is no calculation of the run.
@@ -303,7 +311,8 @@ def infer(
         if places is not None:
             parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
             cells = backend.to_host(sum(parts[1:], parts[0]))
-        saved = [backend.to_host(c) for c in codes] if save else []
+        own = dict(zip(unit.features, codes, strict=True))
+        saved = [backend.to_host(own[n] if n in own else features.codes(n)) for n in kept]
         marks = [tile_sums(backend, c, tile.start) for c in codes] if mark else []
         stages = (*(f"feature_{name}" for name in unit.features), "neuron_output") if tell else ()
         told = [trace(stage, c, tile.start) for stage, c in zip(stages, (*codes, probability), strict=False)]
@@ -319,7 +328,7 @@ def infer(
         counts += part_counts
         if cells is not None and part_cells is not None:
             cells[tile.core] = part_cells
-        for name, codes in zip(unit.features, part_saved, strict=False):
+        for name, codes in zip(kept, part_saved, strict=True):
             saved.setdefault(name, np.empty(grey.shape, codes.dtype))[tile.core] = codes
         for name, marks in zip(unit.features, part_sums, strict=False):
             sums[name] = joined(marks, sums[name]) if name in sums else marks
@@ -359,7 +368,9 @@ def _fakes(
 
         def say(fake: NDArray[np.uint8]) -> _Found:
             bearing = Bearing.of(axis, direction.measure(engine, fake))
-            return infer(engine, fake, unit, bearing, places, votes_of(settings), False, None)
+            said = infer(engine, fake, unit, bearing, places, votes_of(settings), False, None, also=edges.FEATURES)
+            met = edges.meetings(*(said.saved[name] for name in edges.FEATURES))
+            return replace(said, saved={}, edges=met)
 
         return {family: list(pool.map(say, fakes)) for family, fakes in drawn.items()}
 
@@ -378,7 +389,7 @@ def decide(histogram: Histogram, settings: SegmentSettings) -> tuple[Calibration
 
 def _segment(
     engine: Engine, found: _Found, settings: Settings
-) -> tuple[Calibration, Thresholds, chance.Masks, dict[str, NDArray[np.bool_]], tuple[dict[str, Any], ...]]:
+) -> tuple[Calibration, Thresholds, Masks, dict[str, NDArray[np.bool_]], tuple[dict[str, Any], ...]]:
     cut, limits = decide(found.histogram, settings.segment)
     cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
     told: list[dict[str, Any]] = []

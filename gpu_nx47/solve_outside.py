@@ -86,7 +86,7 @@ def solve_outside(
         selected=Selected((), {}, {}),
         trained=Trained(unit, chosen, (), 0, 0, 0.0, "none: the probability is another program's", OUTSIDE),
         histograms={},
-        null=chance.Chance((0, 0, 0), int(np.iinfo(np.uint16).max), {}, {}),
+        null=chance.Chance((0, 0, 0), int(np.iinfo(np.uint16).max), {}, {}, ()),
         calibration=cut,
         thresholds=limits,
         probability=probability,

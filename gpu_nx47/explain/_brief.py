@@ -17,16 +17,20 @@ def _done(told: Told) -> Slots | None:
     return where(bool(told.metrics), count=len(told.metrics), share=share, whole=whole)
 
 
-EVIDENCE: Final = "golden_nonce_detected"
+EVIDENCE: Final = "edge_sharpness"
 """The counter in which a surface stands out from chance (gpu_nx47.chance.EVIDENCE)."""
+EARLIER: Final = "golden_nonce_detected"
+"""The counter that logs without it were judged by."""
 
 
-def _judged(told: Told, verdict: str) -> Slots | None:
-    """Return the range of the evidence where the null gives this verdict on it, and the run's own alert no other."""
-    chance = expected(told, EVIDENCE)
+def _judged(told: Told, key: str, verdict: str) -> Slots | None:
+    """Return figure and range of the evidence where the null gives this verdict on it, and the run's alert no other."""
+    chance = expected(told, key)
     if chance is None or chance.verdict != verdict or (verdict == "above" and "NO_SURFACE" in told.alerts):
         return None
-    return where(True, value=told.total(EVIDENCE), low=chance.low, high=chance.high)
+    if key == EARLIER:
+        return where(expected(told, EVIDENCE) is None, value=told.total(key), low=chance.low, high=chance.high)
+    return where(True, value=chance.cube, low=chance.low, high=chance.high)
 
 
 def _hurt(told: Told) -> bool:
@@ -91,8 +95,26 @@ BRIEF: Final = Section(
                     "Tout le masque est ancré, sauf {share:share} : il se rattache à des voxels de probabilité élevée.",
                 ),
                 rule(
+                    "brief.sharp",
+                    lambda t: _judged(t, EVIDENCE, "above"),
+                    "Grey values rise and bend in the same places {value:f} % oftener than independently, where chance "
+                    "gives {low:f} to {high:f} %: something here is sharper than noise.",
+                    "Les gris montent et s'infléchissent aux mêmes endroits {value:f} % plus souvent "
+                    "qu'indépendamment, quand le hasard donne de {low:f} à {high:f} % : "
+                    "quelque chose ici est plus net que du bruit.",
+                ),
+                rule(
+                    "brief.not_sharp",
+                    lambda t: _judged(t, EVIDENCE, "within"),
+                    "Grey values rise and bend in the same places {value:f} % oftener than independently, no more than "
+                    "chance gives ({low:f} to {high:f} %): nothing here stands out from noise.",
+                    "Les gris montent et s'infléchissent aux mêmes endroits {value:f} % plus souvent "
+                    "qu'indépendamment, pas plus que n'en donne le hasard (de {low:f} à {high:f} %) : "
+                    "rien ici ne se distingue du bruit.",
+                ),
+                rule(
                     "brief.above",
-                    lambda t: _judged(t, "above"),
+                    lambda t: _judged(t, EARLIER, "above"),
                     "{value:n} golden {value:voxel|voxels}, where chance gives {low:f} to {high:f}: something here is "
                     "sharper than noise. (Golden: the most probable voxels of the mask.)",
                     "{value:n} {value:voxel|voxels} d'or, quand le hasard en donne de {low:f} à {high:f} : quelque "
@@ -100,7 +122,7 @@ BRIEF: Final = Section(
                 ),
                 rule(
                     "brief.within",
-                    lambda t: _judged(t, "within"),
+                    lambda t: _judged(t, EARLIER, "within"),
                     "{value:n} golden {value:voxel|voxels}, no more than chance gives ({low:f} to {high:f}): nothing "
                     "here stands out from noise. (Golden: the most probable voxels of the mask.)",
                     "{value:n} {value:voxel|voxels} d'or, pas plus que n'en donne le hasard (de {low:f} à {high:f}) : "

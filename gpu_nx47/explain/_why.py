@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gpu_nx47.explain._brief import EVIDENCE
+from gpu_nx47.explain._brief import EARLIER, EVIDENCE
 from gpu_nx47.explain._lacks import no_throughput
 from gpu_nx47.explain._masks import no_anchor
 from gpu_nx47.explain.chance import expected
@@ -156,15 +156,16 @@ WHY: Final = Section(
                 ),
                 rule(
                     "why.chance",
-                    lambda t: where(expected(t, EVIDENCE) is not None),
+                    lambda t: where(any(expected(t, key) for key in (EVIDENCE, EARLIER))),
                     "What chance gives was counted in volumes made up of this one's own pieces: the same grey values "
                     "and roughness, no sheets, the same neuron and thresholds. The range holds 95 of 100 such volumes. "
-                    "A surface shows in the golden voxels; as many anchored voxels and materials are "
-                    "found where there is none, so these prove nothing by themselves.",
+                    "A surface shows in edges sharper than those, and less surely in golden voxels; as many anchored "
+                    "voxels and materials are found where there is none, so these prove nothing by themselves.",
                     "Ce que donne le hasard a été compté dans des volumes composés de morceaux de celui-ci : mêmes "
                     "gris, même rugosité, pas de feuilles, même neurone, mêmes seuils. L'intervalle vaut pour 95 de "
-                    "ces volumes sur 100. Une surface se voit aux voxels d'or ; on trouve autant de "
-                    "voxels ancrés et de matériaux là où il n'y en a pas : ceux-ci ne prouvent donc rien à eux seuls.",
+                    "ces volumes sur 100. Une surface se voit à des arêtes plus nettes, moins "
+                    "sûrement aux voxels d'or ; on trouve autant de voxels ancrés et de matériaux là où il n'y en a "
+                    "pas : ceux-ci ne prouvent donc rien à eux seuls.",
                 ),
                 rule(
                     "why.thresholds",

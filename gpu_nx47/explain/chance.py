@@ -14,6 +14,9 @@ VERDICTS: Final = {
     "below": Both("below what chance gives", "en dessous de ce que donne le hasard"),
 }
 
+OF_CUBES: Final = frozenset({"corner cube", "percent"})
+"""Units of figures that are read in cubes."""
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -24,7 +27,7 @@ class Expected:
     verdict: str
     """A key of VERDICTS."""
     cube: float | None
-    """The volume's own figure in cubes of one size, where the range is for one of these; None: for the whole volume."""
+    """The volume's own figure in cubes of one size, where the range is for these; None: for the whole volume."""
 
     def slots(self) -> dict[str, Any]:
         """Return the slots of a sentence."""
@@ -38,7 +41,7 @@ def expected(told: Told, key: str) -> Expected | None:
     for block in blocks:
         entry = mapping(mapping(block.get("expected_by_chance")).get(key))
         low, high, verdict = number(entry.get("low")), number(entry.get("high")), text(entry.get("verdict"))
-        cube = number(entry.get("value")) if entry.get("unit") == "corner cube" else None
+        cube = number(entry.get("value")) if entry.get("unit") in OF_CUBES else None
         if low is not None and high is not None and verdict in VERDICTS:
             return Expected(low, high, verdict or "", cube)
     return None

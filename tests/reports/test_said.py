@@ -77,6 +77,14 @@ CHANGES = {
         "brief.above count.chance count.chance_cube lacks.some_chance why.chance",
         "lacks.chance",
     ),
+    "sharp": (
+        "brief.sharp count.chance lacks.some_chance why.chance",
+        "lacks.chance",
+    ),
+    "blunt": (
+        "brief.not_sharp count.chance count.chance_cube lacks.some_chance why.chance",
+        "lacks.chance",
+    ),
     "calibrated": (
         "brief.most mask.carried_most mask.at_target why.no_axis",
         "brief.part mask.carried_part why.axis",

@@ -60,6 +60,10 @@ def _masks(add, whole):
     add("noise", events(metrics={**METRICS, "expected_by_chance": noise}))
     doubt = {"golden_nonce_detected": {"value": 7, "low": 0, "high": 3.5, "verdict": "above", "unit": "volume"}}
     add("doubt", events(metrics={**METRICS, "expected_by_chance": doubt}, alerts=[{**ALERT, "code": "NO_SURFACE"}]))
+    edges = {"value": 21.5, "low": 0.0, "high": 4.5, "verdict": "above", "unit": "percent"}
+    add("sharp", events(metrics={**METRICS, "expected_by_chance": {**noise, "edge_sharpness": edges}}))
+    blunt = {"edge_sharpness": {**edges, "value": 3.5, "verdict": "within"}}
+    add("blunt", events(metrics={**METRICS, "expected_by_chance": {**chance, **blunt}}))
     given = {**METRICS["thresholds"], "source": "given"}
     blind = {"confidence": 0.1, "used": False}
     by_calibration = {**METRICS, "pixels_final_anchored": 30, "thresholds": given, "axis": blind}
