@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -156,6 +157,15 @@ def _of_codes(room: Any, grey: NDArray[np.uint8], narrow: NDArray, wide: NDArray
         "sigmoid": tables.sigmoid_table(),
     }
     yield Case("neuron of 6 features", (("neuron", unit),), (codes,), 14, 14)
+    yield Case("net of 23, 24, 12 and 1", (("net", _net(unit, (23, 24, 12))),), ((codes * 4)[:23],), 48, 48)
+
+
+def _net(unit: dict[str, Any], sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Return a net of layers of these sizes, the features' number first, in place of a neuron of fewer features."""
+    drawn = [np.resize(unit["weights"], (n, inputs)) for inputs, n in pairwise(sizes)]
+    standard = {name: np.resize(unit[name], sizes[0]) for name in ("mean", "scale")}
+    hidden = tuple((rows, np.zeros(len(rows), np.float32)) for rows in drawn)
+    return unit | standard | {"hidden": hidden, "weights": np.resize(unit["weights"], sizes[-1])}
 
 
 def _of_directions(room: Any, narrow: NDArray[np.uint16]) -> Iterator[Case]:

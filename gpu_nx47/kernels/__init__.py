@@ -22,7 +22,7 @@ from gpu_nx47.kernels._label import component_moments, hysteresis, label, remove
 from gpu_nx47.kernels._launch import forget_tables, page_locked
 from gpu_nx47.kernels._loader import cupy
 from gpu_nx47.kernels._morphology import closing, dilation, erosion, opening
-from gpu_nx47.kernels._neuron import neuron, neuron_sums
+from gpu_nx47.kernels._neuron import net, neuron, neuron_sums
 from gpu_nx47.kernels._projection import z_projection
 from gpu_nx47.kernels._table import count, gather, histogram, lookup
 from gpu_nx47.kernels._variance import local_variance
@@ -57,6 +57,7 @@ __all__ = [
     "local_entropy",
     "local_variance",
     "lookup",
+    "net",
     "neuron",
     "neuron_sums",
     "opening",
