@@ -16,7 +16,7 @@ from gpu_nx47.errors import SettingsError
 from gpu_nx47.settings import OFFSET_FEATURES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
@@ -70,9 +70,13 @@ class Across:
     tile : Tile
     field : Field or None
         The sheets' directions; None: nothing will be asked for.
+    away : collection of int
+        Voxels of the profiles that will be asked for: they are read together. Any other may be, too.
     """
 
-    def __init__(self, backend: Meter, grey: Any, margin: int, tile: Tile, field: Field | None) -> None:
+    def __init__(
+        self, backend: Meter, grey: Any, margin: int, tile: Tile, field: Field | None, away: Collection[int] = ()
+    ) -> None:
         self._backend = backend
         self._grey, self._margin = grey, margin
         self._tile = tile
@@ -81,6 +85,8 @@ class Across:
         self._reach = min(margin - tables.gaussian_radius(SIGMA) - DISK_REACH, FARTHEST)
         self._along: Any = None
         self._steps: dict[bool, Any] = {}
+        self._away = frozenset(away)
+        self._profiles: dict[int, Any] = {}
 
     def along(self, margin: int = 0) -> Any:
         """Return G(SIGMA) averaged along the sheets in Q8.8, on the core with a margin."""
@@ -116,10 +122,19 @@ class Across:
 
     def profile(self, voxels: int) -> Any:
         """Return the mean along the sheets, Q8.8, so many voxels away along the normal."""
-        reach = abs(voxels)
-        one = np.array([1], np.int32)
-        found = self._sum(self.along(reach), reach, tables.line_offsets((float(voxels),)), one, 0)
-        return self._tile.cut(found, 0, reach)
+        if voxels not in self._profiles:
+            wanted = sorted({voxels, *self._away})
+            direction, phase = self._cells(self._reach, back=False)
+            found = self._backend.directional_profile(
+                self.along(self._reach),
+                direction,
+                phase=phase,
+                offsets=tables.line_offsets(tuple(map(float, wanted))),
+                window=self._tile.within(0, self._reach),
+            )
+            self._profiles = dict(zip(wanted, found, strict=True))
+            self._away = frozenset()  # once each: whoever asks again has it read again
+        return self._profiles.pop(voxels)
 
     def ridge(self, voxels: int) -> Any:
         """Return minus the second difference along the normal, over so many voxels to either side, 1/64 grey.

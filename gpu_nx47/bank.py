@@ -142,7 +142,8 @@ class TileBank:
         self._shared = shared(names)
         self._smooth: dict[float, Any] = {}
         self._stencils: dict[tuple[str, float], Any] = {}
-        self.across = Across(backend, self._grey, margin, tile, bearing.field)
+        away = [int(voxels or 1) for kind, voxels in map(split_feature, names) if kind == "profile"]
+        self.across = Across(backend, self._grey, margin, tile, bearing.field, away)
 
     def codes(self, name: str) -> Any:
         """Return the codes of a feature on the tile's core, on the device, C-contiguous."""

@@ -25,7 +25,7 @@ from cpu_fallback.law._direction import (
     DIRECTION_STEPS,
     directions,
 )
-from cpu_fallback.law._directional import directional_peak, directional_sum
+from cpu_fallback.law._directional import directional_peak, directional_profile, directional_sum
 from cpu_fallback.law._entropy import local_entropy
 from cpu_fallback.law._gaussian import band_pass, gaussian, gaussians
 from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian, stencils
@@ -53,6 +53,7 @@ __all__ = [
     "count",
     "dilation",
     "directional_peak",
+    "directional_profile",
     "directional_sum",
     "directions",
     "erosion",

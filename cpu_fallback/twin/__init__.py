@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback.twin._direction import directions
-from cpu_fallback.twin._directional import directional_peak, directional_sum
+from cpu_fallback.twin._directional import directional_peak, directional_profile, directional_sum
 from cpu_fallback.twin._entropy import local_entropy
 from cpu_fallback.twin._gaussian import band_pass, gaussian, gaussians
 from cpu_fallback.twin._gradient import gradient_along, gradient_magnitude, laplacian, stencils
@@ -29,6 +29,7 @@ __all__ = [
     "count",
     "dilation",
     "directional_peak",
+    "directional_profile",
     "directional_sum",
     "directions",
     "erosion",

@@ -176,6 +176,9 @@ def _of_directions(room: Any, narrow: NDArray[np.uint16]) -> Iterator[Case]:
     weights = np.full(disk.shape[1], (1 << 14) // disk.shape[1], np.int32)
     given: dict[str, Any] = {"phase": (0, 0, 0), "offsets": disk, "weights": weights, "shift": 14, "signed": False}
     yield Case("directional_sum", (("directional_sum", given),), (narrow, direction), 4.25, whole=True)
+    away = tables.line_offsets(tuple(float(k) for k in (*range(-6, 0), *range(1, 7))))
+    twelve = ("directional_profile", {"phase": (0, 0, 0), "offsets": away})
+    yield Case("directional_profile of 12", (twelve,), (narrow, direction), 26.25, whole=True)
     call: tuple[str, dict[str, Any]] = ("directional_peak", {"phase": (0, 0, 0), "offsets": line})
     steps = np.ascontiguousarray(narrow >> 1).astype(np.int16)
     yield Case("directional_peak", (call,), (steps, direction), 4.25, whole=True)

@@ -14,7 +14,7 @@ import numpy as np
 from gpu_nx47.errors import BackendUnavailableError
 from gpu_nx47.kernels._clock import device_seconds
 from gpu_nx47.kernels._direction import directions
-from gpu_nx47.kernels._directional import directional_peak, directional_sum
+from gpu_nx47.kernels._directional import directional_peak, directional_profile, directional_sum
 from gpu_nx47.kernels._entropy import local_entropy
 from gpu_nx47.kernels._gaussian import band_pass, gaussian, gaussians
 from gpu_nx47.kernels._gradient import gradient_along, gradient_magnitude, laplacian, stencils
@@ -39,6 +39,7 @@ __all__ = [
     "device_seconds",
     "dilation",
     "directional_peak",
+    "directional_profile",
     "directional_sum",
     "directions",
     "enter_thread",

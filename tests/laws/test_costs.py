@@ -234,6 +234,10 @@ CASES = {
             (u16, line_offsets((0.0, 1.0, -1.0)), 16, True),
         )
     ],
+    "directional_profile": [
+        (direction_case(u16, (1, 0, 1)), {"phase": (1, 0, 1), "offsets": line_offsets(tuple(np.arange(-1.0, k)))})
+        for k in (0, 4)
+    ],
     "directional_peak": [
         (direction_case(i16, (1, 0, 1)), {"phase": (1, 0, 1), "offsets": line_offsets(tuple(np.arange(-1.0, k)))})
         for k in (2, 4, 9)

@@ -37,6 +37,14 @@ CALLS = {
         (CODES.view(np.int16), DIRECTION),
         {"phase": (1, 0, 0), "offsets": tables.line_offsets((-16.0, -1.0, 0.0, 2.5))},
     ),
+    "directional_profile": (
+        (CODES, DIRECTION),
+        {
+            "phase": (1, 0, 0),
+            "offsets": tables.line_offsets((-16.0, 0.0, 2.5)),
+            "window": (slice(1, 5), slice(0, 9), slice(35, 37)),
+        },
+    ),
     "directional_sum": (
         (CODES, DIRECTION),
         {
