@@ -10,6 +10,7 @@ import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,12 +44,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gpu_nx47.backend import Meter
     from gpu_nx47.calibration import Calibration
-    from gpu_nx47.engine import Engine, Tile
+    from gpu_nx47.engine import Engine, Slices, Tile
     from gpu_nx47.model import Model
     from gpu_nx47.neuron import Trained, Unit
     from gpu_nx47.segmentation import Thresholds
     from gpu_nx47.settings import SegmentSettings, Settings
+
+    _Said = tuple[Slices, NDArray, NDArray, NDArray | None, list[NDArray], list[Any], list[Any]]
+    """Of a part of the box: where it is, probability, its counts, joint cells, codes, fingerprints, traces."""
 
 
 @dataclass(frozen=True)
@@ -285,32 +290,39 @@ def infer(
         # Not metered: recording is no calculation of the run.
         return tile_trace(stage, backend.to_host(codes), backend.backend.histogram(codes), start)
 
-    def work(tile: Tile) -> tuple[NDArray, NDArray, NDArray | None, list[NDArray], list[Any], list[Any]]:
-        features = bank.TileBank(backend, grey, tile, bearing, margin, unit.features)
-        codes = tuple(features.codes(name) for name in unit.features)
+    def say(features: bank.TileBank) -> _Said:
+        start, codes = features.tile.start, tuple(features.codes(name) for name in unit.features)
         probability = unit.probability(backend, codes)
-        cells = None
-        if places is not None:
-            parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
-            cells = backend.to_host(sum(parts[1:], parts[0]))
+        cells = None if places is None else _joint_cells(backend, codes, places)
         saved = [backend.to_host(c) for c in codes] if save else []
-        marks = [tile_sums(backend, c, tile.start) for c in codes] if mark else []
+        marks = [tile_sums(backend, c, start) for c in codes] if mark else []
         stages = (*(f"feature_{name}" for name in unit.features), "neuron_output") if tell else ()
-        told = [trace(stage, c, tile.start) for stage, c in zip(stages, (*codes, probability), strict=False)]
-        return backend.to_host(probability), backend.histogram(probability), cells, saved, marks, told
+        told = [trace(stage, c, start) for stage, c in zip(stages, (*codes, probability), strict=False)]
+        core = features.tile.core
+        return core, backend.to_host(probability), backend.histogram(probability), cells, saved, marks, told
+
+    def work(tile: Tile) -> list[_Said]:
+        features, said = bank.TileBank(backend, grey, tile, bearing, margin, unit.features), []
+        if tell:  # each tile has its traces
+            return [say(features)]
+        for part in features.parts(unit.features):
+            with backend.asking(part.tile.voxels):
+                said.append(say(part))
+        return said
 
     probability = np.zeros(grey.shape, np.uint16)
     cells = None if places is None else np.empty(grey.shape, np.uint16)
     counts = np.zeros(65_536, np.int64)
     saved: dict[str, NDArray] = {}
     sums: dict[str, tuple[int, ...]] = {}
-    for tile, (part, part_counts, part_cells, part_saved, part_sums, told) in engine.map(grey.shape, work, progress):
-        probability[tile.core] = part
+    tiles = engine.map(grey.shape, work, progress)
+    for core, part, part_counts, part_cells, part_saved, part_sums, told in chain.from_iterable(s for _, s in tiles):
+        probability[core] = part
         counts += part_counts
         if cells is not None and part_cells is not None:
-            cells[tile.core] = part_cells
+            cells[core] = part_cells
         for name, codes in zip(unit.features, part_saved, strict=False):
-            saved.setdefault(name, np.empty(grey.shape, codes.dtype))[tile.core] = codes
+            saved.setdefault(name, np.empty(grey.shape, codes.dtype))[core] = codes
         for name, marks in zip(unit.features, part_sums, strict=False):
             sums[name] = joined(marks, sums[name]) if name in sums else marks
         if tell:
@@ -320,6 +332,12 @@ def infer(
     if bearing.field is not None:
         probability, counts = across.voted(engine, probability, bearing.field)
     return _Found(probability, Histogram(counts), cells, saved, sums, alone)
+
+
+def _joint_cells(backend: Meter, codes: tuple[Any, ...], places: tuple[NDArray, ...]) -> NDArray[np.uint16]:
+    parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
+    cells: NDArray[np.uint16] = backend.to_host(sum(parts[1:], parts[0]))
+    return cells
 
 
 def _cell_tables(

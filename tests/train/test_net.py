@@ -112,11 +112,12 @@ def test_a_net_has_the_same_bits_whatever_computes_it(root, netted, how):
 
 
 @pytest.mark.long
-def test_a_run_with_a_net_has_one_answer(root, netted, tmp_path):
+def test_a_run_with_a_net_has_one_answer(root, netted, tmp_path, monkeypatch):
     file = tmp_path / "net.json"
     netted[0].write(file)
     assert read_model(file).digest == netted[0].digest
     whole = gpu_nx47.run(root, tmp_path / "a", {**QUICK, "model": str(file)})
+    monkeypatch.setattr("gpu_nx47.bank.PART_VOXELS", 5000)
     tiles = {"backend": "cpu", "tile": [20, 64, 31], "threads": 2}
     again = gpu_nx47.run(root, tmp_path / "b", {**QUICK, "model": str(file), **tiles})
     assert again.submission.read_bytes() == whole.submission.read_bytes()
