@@ -1,4 +1,4 @@
-"""Sixteen float32 at once, in one register of a processor with 512 bits: what a layer of neurons is computed in.
+"""Sixteen float32 at once, in one register of a processor with 512 bits: for sums that stay there until they are whole.
 
 Each function is a few instructions of LLVM on a vector of sixteen, none of which may be contracted or reordered, so it
 has the bits of sixteen scalars on any processor; one without such registers takes several narrower ones.
@@ -20,6 +20,7 @@ WIDTH: Final = 16
 _F32: Final = ir.FloatType()
 _VECTOR: Final = ir.VectorType(_F32, WIDTH)
 _INTS: Final = ir.VectorType(ir.IntType(32), WIDTH)
+_BYTES: Final = ir.VectorType(ir.IntType(8), WIDTH)
 _CODES: Final = ir.VectorType(ir.IntType(16), WIDTH)
 
 
@@ -103,6 +104,38 @@ def load(_typing: Any, flat: Any, index: Any) -> Any:
         return builder.load(_place(context, builder, signature.args[0], array, at, _VECTOR), align=4)
 
     return _FLOATS(flat, types.uint64), generate
+
+
+def _bytes_at(builder: Any, address: Any, index: Any) -> Any:
+    start = builder.gep(builder.inttoptr(address, ir.IntType(8).as_pointer()), [index])
+    return builder.zext(builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1), _INTS)
+
+
+@_instruction
+def load_bytes(_typing: Any, address: Any, index: Any) -> Any:
+    """Return sixteen uint8 at an address, from an index on."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return builder.sitofp(_bytes_at(builder, *given), _VECTOR)
+
+    return _FLOATS(types.uint64, types.uint64), generate
+
+
+@_instruction
+def add_bytes(_typing: Any, low: Any, high: Any, index: Any) -> Any:
+    """Return the sums of sixteen uint8 at each of two addresses, from an index on; float32 holds them exactly."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        low, high, index = given
+        return builder.sitofp(builder.add(_bytes_at(builder, low, index), _bytes_at(builder, high, index)), _VECTOR)
+
+    return _FLOATS(types.uint64, types.uint64, types.uint64), generate
+
+
+@_instruction
+def add(_typing: Any, one: Any, other: Any) -> Any:
+    """Return one + other."""
+    return _FLOATS(_FLOATS, _FLOATS), lambda _context, builder, _signature, given: builder.fadd(*given)
 
 
 @_instruction
