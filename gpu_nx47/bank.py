@@ -340,7 +340,7 @@ def measure(
     progress : callable, optional
         Called with (tiles done, tiles).
     """
-    point = np.stack(np.unravel_index(index, grey.shape), axis=1)
+    point = np.stack(np.unravel_index(index, grey.shape))
     margin = halo(names)
 
     def work(tile: Tile) -> tuple[list[_Picked], _Counts]:
@@ -368,14 +368,16 @@ def measure(
 
 def _look(features: TileBank, names: Sequence[str], point: NDArray[np.int64], found: _Counts) -> _Picked:
     """Add the counts of the codes of some features to those found, and return the codes at the sample's points."""
-    backend, start, stop = features.backend, features.tile.start, features.tile.stop
-    inside = np.flatnonzero(((point >= start) & (point < stop)).all(axis=1))
-    local = point[inside] - start
+    backend, core = features.backend, features.tile.core
+    inside = np.flatnonzero(
+        np.logical_and.reduce([(at >= s.start) & (at < s.stop) for at, s in zip(point, core, strict=True)])
+    )
+    z, y, x = (at[inside] - s.start for at, s in zip(point, core, strict=True))
     picked = {}
     for name in names:
         codes = features.codes(name)
-        flat = (local[:, 0] * codes.shape[1] + local[:, 1]) * codes.shape[2] + local[:, 2]
-        picked[name] = backend.to_host(backend.gather(codes, index=backend.to_device(np.ascontiguousarray(flat))))
+        flat = backend.to_device((z * codes.shape[1] + y) * codes.shape[2] + x)
+        picked[name] = backend.to_host(backend.gather(codes, index=flat))
         counts = backend.histogram(codes)
         before = found.get(name)
         found[name] = (counts if before is None else before[0] + counts, int(np.iinfo(codes.dtype).min))

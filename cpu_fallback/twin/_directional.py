@@ -13,7 +13,7 @@ from cpu_fallback.law._directional import (
     accept_directional_sum,
 )
 from cpu_fallback.twin._jit import compiled
-from cpu_fallback.twin._lanes import LANES, add_product, higher_peak, load, same, shifted, store
+from cpu_fallback.twin._lanes import LANES, add, add_product, higher_peak, load, same, shifted, store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,9 @@ def directional_sum(
     low, high = (-32768, 32767) if signed else (0, 65535)
     limits = np.array([1 << shift >> 1, shift, low, high], np.int32)
     result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
-    _sums(*_endless(codes, phase, offsets), direction, phase, weights, limits, result)
+    # Neighbours of one weight are added up before they are multiplied: in integers that is the same sum.
+    ends = np.append(np.flatnonzero(np.diff(weights)) + 1, weights.size)
+    _sums(*_endless(codes, phase, offsets), direction, phase, weights[ends - 1], ends, limits, result)
     return result
 
 
@@ -138,6 +140,7 @@ def _sums(
     direction: NDArray[np.uint16],
     phase: tuple[int, int, int],
     weights: NDArray[np.int32],
+    ends: NDArray[np.int64],
     limits: NDArray[np.int32],
     result: NDArray,
 ) -> None:
@@ -146,7 +149,7 @@ def _sums(
     for z in range(direction.shape[0]):
         for y in range(direction.shape[1]):
             at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
-            _cells_of_sums(flat, at, row, plane, direction[z, y], steps, weights, limits, rows)
+            _cells_of_sums(flat, at, row, plane, direction[z, y], steps, weights, ends, limits, rows)
             _keep(rows, 2 * z - phase[0], 2 * y - phase[1], phase[2], result)
 
 
@@ -159,6 +162,7 @@ def _cells_of_sums(
     direction: NDArray[np.uint16],
     steps: NDArray[np.uint64],
     weights: NDArray[np.int32],
+    ends: NDArray[np.int64],
     limits: NDArray[np.int32],
     rows: NDArray,
 ) -> None:
@@ -167,12 +171,21 @@ def _cells_of_sums(
     while x < direction.size:
         at, way = start + np.uint64(2 * x), steps[direction[x]]
         a = b = c = d = same(_ZERO)
-        for k in range(weights.size):
-            weight, i = weights[k], at + way[k]
-            a = add_product(a, weight, load(flat, i))
-            b = add_product(b, weight, load(flat, i + row))
-            c = add_product(c, weight, load(flat, i + plane))
-            d = add_product(d, weight, load(flat, i + plane + row))
+        k = 0
+        for group in range(ends.size):
+            of_a = of_b = of_c = of_d = same(_ZERO)
+            while k < ends[group]:
+                i = at + way[k]
+                of_a = add(of_a, load(flat, i))
+                of_b = add(of_b, load(flat, i + row))
+                of_c = add(of_c, load(flat, i + plane))
+                of_d = add(of_d, load(flat, i + plane + row))
+                k += 1
+            weight = weights[group]
+            a = add_product(a, weight, of_a)
+            b = add_product(b, weight, of_b)
+            c = add_product(c, weight, of_c)
+            d = add_product(d, weight, of_d)
         here = np.uint64(2 * x)
         store(shifted(a, half, shift, low, high), rows[0], here)
         store(shifted(b, half, shift, low, high), rows[1], here)

@@ -40,10 +40,11 @@ MUTATIONS = [
     ("twin/_directional.py", "reach = 1 + max(", "reach = max(", "directional_sum"),
     (
         "twin/_directional.py",
-        "add_product(b, weight, load(flat, i + row))",
-        "add_product(b, weight, load(flat, i))",
+        "of_b = add(of_b, load(flat, i + row))",
+        "of_b = add(of_b, load(flat, i))",
         "directional_sum",
     ),
+    ("twin/_directional.py", "weights[ends - 1], ends", "weights[ends - 1], ends - 1", "directional_sum"),
     ("twin/_directional.py", "reach - phase[1]", "reach + phase[1]", "directional_sum"),
     ("twin/_directional.py", "1 << shift >> 1", "1 << shift >> 2", "directional_sum"),
     ("twin/_directional.py", "first : first +", "0 : 0 +", "directional_sum"),
