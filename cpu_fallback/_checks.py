@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     Window = tuple[slice, slice, slice]
+    Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+
+WIDEST_LAYER = 256
+"""Inputs or neurons of a layer."""
 
 
 def volume(kernel: str, array: NDArray, *dtypes: DTypeLike) -> None:
@@ -97,14 +101,46 @@ def one_of(kernel: str, name: str, value: object, allowed: tuple) -> None:
 
 def neuron(features: tuple[NDArray, ...], mean: NDArray, scale: NDArray, weights: NDArray, sigmoid: NDArray) -> None:
     """Refuse features of unequal shapes, and parameters that do not fit their number."""
-    if not features:
-        raise ValueError("neuron: expected at least one feature, got none")
-    for codes in features:
-        volume("neuron", codes, np.uint16, np.int16)
-        same_shape("neuron", features[0], codes)
-    for name, array in (("mean", mean), ("scale", scale), ("weights", weights)):
-        table("neuron", name, array, np.float32, len(features))
+    _features("neuron", features, mean, scale)
+    table("neuron", "weights", weights, np.float32, len(features))
     table("neuron", "sigmoid", sigmoid, np.uint16, 65536)
+
+
+def net(
+    features: tuple[NDArray, ...],
+    mean: NDArray,
+    scale: NDArray,
+    hidden: Layers,
+    weights: NDArray,
+    sigmoid: NDArray,
+) -> None:
+    """Refuse features of unequal shapes, and layers that do not fit together."""
+    _features("net", features, mean, scale)
+    if not isinstance(hidden, tuple) or not hidden:
+        raise ValueError(f"net: expected hidden as a tuple of at least one layer, got {hidden!r}")
+    inputs = len(features)
+    for rows, bias in hidden:
+        if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != inputs:
+            raise ValueError(
+                f"net: expected weights of dtype float32 and shape (neurons, {inputs}), "
+                f"got {rows.dtype.name} and {rows.shape}"
+            )
+        if not 1 <= len(rows) <= WIDEST_LAYER or inputs > WIDEST_LAYER:
+            raise ValueError(f"net: expected 1..{WIDEST_LAYER} inputs and neurons of a layer, got {rows.shape}")
+        table("net", "bias", bias, np.float32, len(rows))
+        inputs = len(rows)
+    table("net", "weights", weights, np.float32, inputs)
+    table("net", "sigmoid", sigmoid, np.uint16, 65536)
+
+
+def _features(kernel: str, features: tuple[NDArray, ...], mean: NDArray, scale: NDArray) -> None:
+    if not features:
+        raise ValueError(f"{kernel}: expected at least one feature, got none")
+    for codes in features:
+        volume(kernel, codes, np.uint16, np.int16)
+        same_shape(kernel, features[0], codes)
+    for name, array in (("mean", mean), ("scale", scale)):
+        table(kernel, name, array, np.float32, len(features))
 
 
 def sample(x: NDArray, y: NDArray, weights: NDArray, sigmoid: NDArray, softplus: NDArray) -> None:

@@ -6,6 +6,7 @@ lose the noise; where that step is sharpest along the normal, there is the face.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from gpu_nx47.errors import SettingsError
 from gpu_nx47.settings import OFFSET_FEATURES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
@@ -70,20 +71,36 @@ class Across:
     tile : Tile
     field : Field or None
         The sheets' directions; None: nothing will be asked for.
+    away : collection of int
+        Voxels of the profiles that will be asked for: they are read together. Any other may be, too.
     """
 
-    def __init__(self, backend: Meter, grey: Any, margin: int, tile: Tile, field: Field | None) -> None:
+    def __init__(
+        self, backend: Meter, grey: Any, margin: int, tile: Tile, field: Field | None, away: Collection[int] = ()
+    ) -> None:
         self._backend = backend
         self._grey, self._margin = grey, margin
-        self._tile = tile
+        self._tile = self._part = tile
         self._field = field
         # How far around the core the mean along the sheets may be asked for: the margin lets it be known.
         self._reach = min(margin - tables.gaussian_radius(SIGMA) - DISK_REACH, FARTHEST)
         self._along: Any = None
         self._steps: dict[bool, Any] = {}
+        self._away = frozenset(away)
+        self._profiles: dict[int, Any] = {}
 
-    def along(self, margin: int = 0) -> Any:
-        """Return G(SIGMA) averaged along the sheets in Q8.8, on the core with a margin."""
+    def of(self, part: Tile) -> Across:
+        """Return what reads a part of the tile: `mean` and `profile`. The mean along the sheets is shared."""
+        other = copy(self)
+        other._part, other._profiles = part, {}
+        return other
+
+    def mean(self) -> Any:
+        """Return G(SIGMA) averaged along the sheets in Q8.8, on the core, or on the part of it that this reads."""
+        return self._part.cut(self.along(self._reach), 0, self._reach, self._tile)
+
+    def along(self, margin: int | None = None) -> Any:
+        """Return G(SIGMA) averaged along the sheets in Q8.8, on the tile's core with a margin; None: the widest."""
         most = self._reach
         if self._along is None:
             outer, radius = most + DISK_REACH, tables.gaussian_radius(SIGMA)
@@ -98,7 +115,7 @@ class Across:
                 DISK_SHIFT,
             )
             self._along = self._tile.cut(found, most, outer)
-        return self._tile.cut(self._along, margin, most)
+        return self._tile.cut(self._along, most if margin is None else margin, most)
 
     def step(self, margin: int = 0, *, back: bool = False) -> Any:
         """Return the step from dark to bright along the normal, 1/64 grey, on the core with a margin.
@@ -116,10 +133,19 @@ class Across:
 
     def profile(self, voxels: int) -> Any:
         """Return the mean along the sheets, Q8.8, so many voxels away along the normal."""
-        reach = abs(voxels)
-        one = np.array([1], np.int32)
-        found = self._sum(self.along(reach), reach, tables.line_offsets((float(voxels),)), one, 0)
-        return self._tile.cut(found, 0, reach)
+        if voxels not in self._profiles:
+            wanted = sorted({voxels, *self._away})
+            reach = max(map(abs, wanted))
+            direction, phase = self._cells(self._part, reach)
+            found = self._backend.directional_profile(
+                self._part.cut(self.along(), reach, self._reach, self._tile),
+                direction,
+                phase=phase,
+                offsets=tables.line_offsets(tuple(map(float, wanted))),
+                window=self._part.within(0, reach),
+            )
+            self._profiles = dict(zip(wanted, found, strict=True))
+        return self._profiles.pop(voxels)
 
     def ridge(self, voxels: int) -> Any:
         """Return minus the second difference along the normal, over so many voxels to either side, 1/64 grey.
@@ -143,7 +169,7 @@ class Across:
         return found * (found >= other) + other * (other > found)
 
     def _face(self, *, back: bool) -> Any:
-        direction, phase = self._cells(LAYER_REACH, back)
+        direction, phase = self._cells(self._tile, LAYER_REACH, back)
         offsets = tables.line_offsets(LAYER)
         steps = self.step(LAYER_REACH, back=back)
         found = self._backend.directional_peak(steps, direction, phase=phase, offsets=offsets)
@@ -160,7 +186,7 @@ class Across:
         signed: bool = False,
         back: bool = False,
     ) -> Any:
-        direction, phase = self._cells(margin, back)
+        direction, phase = self._cells(self._tile, margin, back)
         return self._backend.directional_sum(
             codes,
             direction,
@@ -171,10 +197,10 @@ class Across:
             signed=signed,
         )
 
-    def _cells(self, margin: int, back: bool) -> tuple[Any, tuple[int, int, int]]:
+    def _cells(self, tile: Tile, margin: int, back: bool = False) -> tuple[Any, tuple[int, int, int]]:
         if self._field is None:
             raise SettingsError("what lies along or across the sheets needs their directions, which were not measured")
-        direction, phase = self._field.cut(self._tile.crop(margin))
+        direction, phase = self._field.cut(tile.crop(margin))
         return self._backend.to_device(opposite(direction) if back else direction), phase
 
 

@@ -6,6 +6,7 @@ the Gaussians of all their scales in one call, and in one pass over each Gaussia
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from gpu_nx47.direction import Bearing
     from gpu_nx47.engine import Engine, Tile
 
+    _Picked = tuple[NDArray[np.int64], dict[str, NDArray]]
+    """Places in the sample, and the codes of features there."""
+    _Counts = dict[str, tuple[NDArray[np.int64], int]]
+    """Of features: counts of their codes, and the lowest code there may be."""
+
 ENTROPY_WINDOW: Final = 5
 ENTROPY_BINS: Final = 16
 VARIANCE_WINDOW: Final = 7
@@ -44,6 +50,12 @@ STENCILS: Final = {
     "grad_inward": "gradient_along",
 }
 """Features that are one result of the kernel `stencils`, on the Gaussian of their scale."""
+
+
+PART_VOXELS: Final = 1 << 20
+"""Voxels of a tile whose codes of all features are held at once."""
+IN_PARTS: Final = frozenset({"gaussian", *STENCILS, "along_mean", "profile"})
+"""Features that cost no more part by part: what they look at around a voxel is shared by the whole tile."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ class TileBank:
         names: Sequence[str] = (),
     ) -> None:
         self.backend = backend
-        self.tile = tile
+        self.tile = self._held = tile
         self.bearing = bearing
         self._margin = margin
         self._grey = backend.to_device(grey[tile.crop(margin)].copy())
@@ -142,15 +154,41 @@ class TileBank:
         self._shared = shared(names)
         self._smooth: dict[float, Any] = {}
         self._stencils: dict[tuple[str, float], Any] = {}
-        self.across = Across(backend, self._grey, margin, tile, bearing.field)
+        self._whole: dict[str, Any] = {}
+        self._names = tuple(names)
+        away = [int(voxels or 1) for kind, voxels in map(split_feature, names) if kind == "profile"]
+        self.across = Across(backend, self._grey, margin, tile, bearing.field, away)
 
     def codes(self, name: str) -> Any:
         """Return the codes of a feature on the tile's core, on the device, C-contiguous."""
+        if name in self._whole:
+            return self.tile.cut(self._whole[name], 0, 0, self._held)
         return feature(name).compute(self)
+
+    def parts(self, names: Sequence[str]) -> list[TileBank]:
+        """Return a bank for each part of the tile that these features are to be had of; ask one after the other.
+
+        What the parts have in common is computed here.
+        """
+        pieces = self.tile.parts(PART_VOXELS)
+        if len(pieces) == 1:
+            return [self]
+        if self._scales:
+            self.smooth(self._scales[0], 1)
+        if any(base(name) in ("along_mean", "profile") for name in names):
+            self.across.along()
+        self._whole = {name: self.codes(name) for name in names if base(name) not in IN_PARTS}
+        return [self._of(piece) for piece in pieces]
+
+    def _of(self, piece: Tile) -> TileBank:
+        part = copy(self)
+        part.tile, part.across = piece, self.across.of(piece)
+        part._stencils, part._shared = {}, shared(self._names)
+        return part
 
     def grey(self, margin: int) -> Any:
         """Return the grey values of the core with a margin."""
-        return self.tile.cut(self._grey, margin, self._margin)
+        return self.tile.cut(self._grey, margin, self._margin, self._held)
 
     def smooth(self, sigma: float, margin: int) -> Any:
         """Return G(sigma) in Q8.8 on the core with a margin of at most 1."""
@@ -159,10 +197,10 @@ class TileBank:
             found = self.backend.gaussians(
                 self._grey,
                 taps=tuple(map(tables.gaussian_taps, sorted(wanted))),
-                window=self.tile.within(1, self._margin),
+                window=self._held.within(1, self._margin),
             )
             self._smooth |= zip(sorted(wanted), found, strict=True)
-        return self.tile.cut(self._smooth[sigma], margin, 1)
+        return self.tile.cut(self._smooth[sigma], margin, 1, self._held)
 
     def stencil(self, result: str, sigma: float) -> Any:
         """Return a result of `stencils` on G(sigma), on the core; the others of that scale are kept until asked for."""
@@ -260,7 +298,7 @@ _BUILDERS: Final[dict[str, Callable[[str, float], Feature]]] = {
     "proj_max": _projection("max", 1 / 256, "grey"),
     "proj_mean": _projection("mean", 1 / 256, "grey"),
     "coherence_inter_slice": _projection("coherence", 1 / 32768, "1"),
-    "along_mean": _sheetwise(1 / 256, "grey", HALO, Across.along),
+    "along_mean": _sheetwise(1 / 256, "grey", HALO, Across.mean),
     "step_outward": _sheetwise(1 / 64, "grey", HALO, Across.step),
     "face": _sheetwise(1 / 64, "grey", HALO, Across.face),
     "profile": _profile,
@@ -302,27 +340,45 @@ def measure(
     progress : callable, optional
         Called with (tiles done, tiles).
     """
-    point = np.stack(np.unravel_index(index, grey.shape), axis=1)
+    point = np.stack(np.unravel_index(index, grey.shape))
     margin = halo(names)
 
-    def work(tile: Tile) -> tuple[NDArray, dict[str, tuple[NDArray, NDArray, int]]]:
-        bank = TileBank(engine.backend, grey, tile, bearing, margin, names)
-        inside = np.flatnonzero(((point >= tile.start) & (point < tile.stop)).all(axis=1))
-        local = point[inside] - tile.start
-        found = {}
-        for name in names:
-            codes = bank.codes(name)
-            flat = (local[:, 0] * codes.shape[1] + local[:, 1]) * codes.shape[2] + local[:, 2]
-            picked = engine.backend.gather(codes, index=engine.backend.to_device(np.ascontiguousarray(flat)))
-            counts = engine.backend.histogram(codes)
-            found[name] = (counts, engine.backend.to_host(picked), int(np.iinfo(codes.dtype).min))
-        return inside, found
+    def work(tile: Tile) -> tuple[list[_Picked], _Counts]:
+        features = TileBank(engine.backend, grey, tile, bearing, margin, names)
+        found: _Counts = {}
+        # Of these a tile's codes are there one after the other.
+        picked = [_look(features, [name for name in names if base(name) not in IN_PARTS], point, found)]
+        some = [name for name in names if base(name) in IN_PARTS]
+        for part in features.parts(some):
+            with engine.backend.asking(part.tile.voxels):
+                picked.append(_look(part, some, point, found))
+        return picked, found
 
     histograms: dict[str, Histogram] = {}
     samples = {name: np.zeros(len(index), np.int32) for name in names}
-    for _, (inside, found) in engine.map(grey.shape, work, progress):
-        for name, (counts, picked, low) in found.items():
+    for _, (picked, found) in engine.map(grey.shape, work, progress):
+        for name, (counts, low) in found.items():
             before = histograms.get(name)
             histograms[name] = Histogram(counts if before is None else before.counts + counts, low)
-            samples[name][inside] = picked
-    return Measured(histograms, samples)
+        for inside, codes in picked:
+            for name, those in codes.items():
+                samples[name][inside] = those
+    return Measured({name: histograms[name] for name in names}, samples)
+
+
+def _look(features: TileBank, names: Sequence[str], point: NDArray[np.int64], found: _Counts) -> _Picked:
+    """Add the counts of the codes of some features to those found, and return the codes at the sample's points."""
+    backend, core = features.backend, features.tile.core
+    inside = np.flatnonzero(
+        np.logical_and.reduce([(at >= s.start) & (at < s.stop) for at, s in zip(point, core, strict=True)])
+    )
+    z, y, x = (at[inside] - s.start for at, s in zip(point, core, strict=True))
+    picked = {}
+    for name in names:
+        codes = features.codes(name)
+        flat = backend.to_device((z * codes.shape[1] + y) * codes.shape[2] + x)
+        picked[name] = backend.to_host(backend.gather(codes, index=flat))
+        counts = backend.histogram(codes)
+        before = found.get(name)
+        found[name] = (counts if before is None else before[0] + counts, int(np.iinfo(codes.dtype).min))
+    return inside, picked

@@ -78,17 +78,23 @@ class Tile:
             Tile((begin[0], begin[1], begin[2]), self.stop, self.shape),
         ]
 
-    def within(self, inner: int, outer: int) -> Slices:
-        """Index of `crop(inner)` inside an array that holds `crop(outer)`."""
-        small, large = self.crop(inner), self.crop(outer)
+    def parts(self, voxels: int) -> list[Tile]:
+        """Cut the tile along z into parts of at most so many voxels, or of one slice."""
+        (z0, y0, x0), (z1, y1, x1) = self.start, self.stop
+        step = max(1, voxels // ((y1 - y0) * (x1 - x0)))
+        return [Tile((z, y0, x0), (min(z + step, z1), y1, x1), self.shape) for z in range(z0, z1, step)]
+
+    def within(self, inner: int, outer: int, held: Tile | None = None) -> Slices:
+        """Index of `crop(inner)` inside an array that holds `crop(outer)` of this tile or of `held`, which holds it."""
+        small, large = self.crop(inner), (held or self).crop(outer)
         z, y, x = (slice(s.start - t.start, s.stop - t.start) for s, t in zip(small, large, strict=True))
         return z, y, x
 
-    def cut(self, array: Any, inner: int, outer: int) -> Any:
-        """Return `crop(inner)`, C-contiguous, of a host or device array that holds `crop(outer)`."""
-        if inner == outer:
+    def cut(self, array: Any, inner: int, outer: int, held: Tile | None = None) -> Any:
+        """Return `crop(inner)`, C-contiguous, of a host or device array that holds `crop(outer)` (of `held`)."""
+        if inner == outer and held in (None, self):
             return array
-        part = array[self.within(inner, outer)]
+        part = array[self.within(inner, outer, held)]
         return part if part.flags.c_contiguous else part.copy()
 
 

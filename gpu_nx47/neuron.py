@@ -25,8 +25,6 @@ SUPERVISED: Final = "supervised"
 """Trained on the labels of other volumes."""
 OUTSIDE: Final = "outside"
 """Not trained: the probability is another program's."""
-NET_VOXELS: Final = 1 << 18
-"""Voxels that a net works on at once: two bytes for each hidden neuron and voxel."""
 OCTANT_STREAM: Final = 2
 MIN_CLASS: Final = 32
 """Voxels of each class a validation set needs to mean anything."""
@@ -81,28 +79,16 @@ class Unit:
 
     def probability(self, backend: Meter, codes: tuple[Any, ...]) -> Any:
         """Return the probability codes of a tile from its feature codes, on the device."""
+        given = {
+            "mean": self.scaling.mean,
+            "scale": self.scaling.scale,
+            "weights": self.weights,
+            "bias": self.bias,
+            "sigmoid": tables.sigmoid_table(),
+        }
         if not self.hidden:
-            return self._neurons(backend, codes)
-        thick = max(1, NET_VOXELS // (codes[0].shape[1] * codes[0].shape[2]))
-        parts = []
-        for z in range(0, codes[0].shape[0], thick):  # all hidden outputs of a whole tile would be too much
-            part = tuple(one[z : z + thick] for one in codes)
-            with backend.asking(int(part[0].size)):
-                parts.append(backend.to_host(self._neurons(backend, part)))
-        return backend.to_device(np.concatenate(parts))
-
-    def _neurons(self, backend: Meter, codes: tuple[Any, ...]) -> Any:
-        """Return the probability codes; each hidden neuron is the kernel with a ramp in place of the sigmoid."""
-        mean, scale = self.scaling.mean, self.scaling.scale
-        for layer in self.hidden:
-            given = {"mean": mean, "scale": scale, "sigmoid": tables.ramp_table()}
-            rows = zip(layer.weights, layer.bias, strict=True)
-            codes = tuple(backend.neuron(codes, weights=row, bias=bias, **given) for row, bias in rows)
-            mean = np.zeros(len(codes), np.float32)
-            scale = np.full(len(codes), 1 / X_STEPS, np.float32)
-        return backend.neuron(
-            codes, mean=mean, scale=scale, weights=self.weights, bias=self.bias, sigmoid=tables.sigmoid_table()
-        )
+            return backend.neuron(codes, **given)
+        return backend.net(codes, hidden=tuple((layer.weights, layer.bias) for layer in self.hidden), **given)
 
 
 @dataclass(frozen=True)

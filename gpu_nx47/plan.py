@@ -292,9 +292,14 @@ class _Tiles:
         # The grey values, G at each scale in uint16, and what one feature needs beside: of the law float64 and int64.
         shared = self.crop(margin) + 2 * len(scales) * self.crop(1)
         beside = (40 if job.law else 5) * self.crop(margin)
-        # What one pass over a Gaussian gave beside the feature that it was made for.
-        waiting = sum(2 * core * (len(results) - 1) for results in bank.shared(job.features).values())
-        codes = 2 * (job.kept - 1) * core
+        part = min(core, max(bank.PART_VOXELS, core // min(tile[0], job.shape[0])))
+        # What one pass over a Gaussian, or along the profile, gave beside the feature that it was made for.
+        together = [len(results) for results in bank.shared(job.features).values()]
+        together.append(sum(bank.base(name) == "profile" for name in job.features))
+        waiting = sum(2 * part * max(0, number - 1) for number in together)
+        # Codes of the whole tile where a part alone would cost more; at forensic of all features.
+        whole = min(job.kept, sum(bank.base(name) not in bank.IN_PARTS for name in job.features))
+        codes = 2 * (job.kept - 1) * core if job.codes else 2 * whole * core + 2 * job.kept * part
         result = 2 * core * (1 + job.cells + job.kept * job.codes)
         self._features = shared + beside + waiting
         self.probability = shared + beside + codes + 2 * result

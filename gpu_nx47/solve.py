@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpu_nx47 import (
-    across,
     bank,
     calibration,
     chance,
@@ -32,8 +31,9 @@ from gpu_nx47 import (
 from gpu_nx47.direction import Bearing
 from gpu_nx47.events import Event
 from gpu_nx47.hardware import rss_bytes
-from gpu_nx47.journal.fingerprint import MEANING, fingerprint_text, joined, tile_sums
-from gpu_nx47.journal.trace import FORENSIC, LIGHT, tile_trace
+from gpu_nx47.inference import Found, Wanted, infer
+from gpu_nx47.journal.fingerprint import MEANING, fingerprint_text
+from gpu_nx47.journal.trace import FORENSIC, LIGHT
 from gpu_nx47.scene import Scene, look, measure, usable
 from gpu_nx47.selection import Selected
 from gpu_nx47.stats import Histogram
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_nx47.calibration import Calibration
-    from gpu_nx47.engine import Engine, Tile
+    from gpu_nx47.engine import Engine
     from gpu_nx47.model import Model
     from gpu_nx47.neuron import Trained, Unit
     from gpu_nx47.segmentation import Thresholds
@@ -117,8 +117,8 @@ def solve(
         trained = _train(*own) if model is None else model.trained_on(names)
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, measured.histograms, references)
-        asked = (places, votes_of(settings), *_kept(settings, story, progress))
-        found = infer(engine, grey, trained.unit, scene.bearing, *asked)
+        asked = {"votes": votes_of(settings), "wanted": _wanted(settings, trained.unit, story), "progress": progress}
+        found = infer(engine, grey, trained.unit, scene.bearing, places, **asked)
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, cutter, masks, cleaning = _segment(engine, found, settings)
@@ -141,11 +141,11 @@ def solve(
     )
 
 
-def _kept(settings: Settings, story: Story, progress: Callable[[int, int], None]) -> tuple[Any, ...]:
+def _wanted(settings: Settings, unit: Unit, story: Story) -> Wanted:
     """Return what `infer` is to keep, mark and tell beside the probability."""
     forensic = settings.record == FORENSIC
-    keep = forensic or "features" in settings.save
-    return keep, progress, settings.record != LIGHT, story.traced if forensic else None
+    kept = unit.features if forensic or "features" in settings.save else ()
+    return Wanted(kept, settings.record != LIGHT, story.traced if forensic else None)
 
 
 def votes_of(settings: Settings) -> int:
@@ -153,13 +153,13 @@ def votes_of(settings: Settings) -> int:
     return 1 if settings.segment.votes is None else settings.segment.votes
 
 
-def _golden(fakes: dict[str, list[_Found]]) -> int:
+def _golden(fakes: dict[str, list[Found]]) -> int:
     """Return the probability code that voxels of a texture without sheets hardly pass."""
     return null.golden_limit(Histogram(np.sum([fake.histogram.counts for fake in fakes["isotropic"]], axis=0)))
 
 
 def _trace_found(
-    story: Story, found: _Found, fakes: dict[str, list[_Found]], masks: dict[str, NDArray[np.bool_]]
+    story: Story, found: Found, fakes: dict[str, list[Found]], masks: dict[str, NDArray[np.bool_]]
 ) -> None:
     """Trace probability and masks, and at `forensic` what they were made of."""
     if story.record == FORENSIC:
@@ -258,90 +258,6 @@ def _train(
     )
 
 
-@dataclass(frozen=True)
-class _Found:
-    probability: NDArray[np.uint16]
-    histogram: Histogram
-    cells: NDArray[np.uint16] | None
-    saved: dict[str, NDArray]
-    sums: dict[str, tuple[int, ...]]
-    """Fingerprint of each feature, where the record is to hold it."""
-    alone: NDArray[np.uint16] | None = None
-    """What the neuron said before its neighbours voted, where the record holds it."""
-    edges: tuple[int, int] = (0, 0)
-    """Of a surrogate: what `edges.meetings` found."""
-
-    @property
-    def of_volume(self) -> dict[str, Any]:
-        """What `Solved` takes of it."""
-        return {"probability": self.probability, "cells": self.cells, "saved": self.saved, "alone": self.alone}
-
-
-def infer(
-    engine: Engine,
-    grey: NDArray[np.uint8],
-    unit: Unit,
-    bearing: Bearing,
-    places: tuple[NDArray, ...] | None,
-    votes: int,
-    save: bool,
-    progress: Callable[[int, int], None] | None,
-    mark: bool = False,
-    tell: Callable[[dict[str, Any]], None] | None = None,
-    also: tuple[str, ...] = (),
-) -> _Found:
-    """Run the neuron over a box, tile by tile: features are computed, used and forgotten; `tell` gets their traces.
-
-    Those named in `also` are kept, and those of the neuron with `save`. Then each voxel hears its neighbours along the
-    sheet, `votes` times.
-    """
-    backend = engine.backend
-    margin = bank.halo((*unit.features, *also))
-    kept = (*(unit.features if save else ()), *also)
-
-    def trace(stage: str, codes: Any, start: tuple[int, int, int]) -> dict[str, Any]:
-        # Not metered: recording is no calculation of the run.
-        return tile_trace(stage, backend.to_host(codes), backend.backend.histogram(codes), start)
-
-    def work(tile: Tile) -> tuple[NDArray, NDArray, NDArray | None, list[NDArray], list[Any], list[Any]]:
-        features = bank.TileBank(backend, grey, tile, bearing, margin, unit.features)
-        codes = tuple(features.codes(name) for name in unit.features)
-        probability = unit.probability(backend, codes)
-        cells = None
-        if places is not None:
-            parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
-            cells = backend.to_host(sum(parts[1:], parts[0]))
-        own = dict(zip(unit.features, codes, strict=True))
-        saved = [backend.to_host(own[n] if n in own else features.codes(n)) for n in kept]
-        marks = [tile_sums(backend, c, tile.start) for c in codes] if mark else []
-        stages = (*(f"feature_{name}" for name in unit.features), "neuron_output") if tell else ()
-        told = [trace(stage, c, tile.start) for stage, c in zip(stages, (*codes, probability), strict=False)]
-        return backend.to_host(probability), backend.histogram(probability), cells, saved, marks, told
-
-    probability = np.zeros(grey.shape, np.uint16)
-    cells = None if places is None else np.empty(grey.shape, np.uint16)
-    counts = np.zeros(65_536, np.int64)
-    saved: dict[str, NDArray] = {}
-    sums: dict[str, tuple[int, ...]] = {}
-    for tile, (part, part_counts, part_cells, part_saved, part_sums, told) in engine.map(grey.shape, work, progress):
-        probability[tile.core] = part
-        counts += part_counts
-        if cells is not None and part_cells is not None:
-            cells[tile.core] = part_cells
-        for name, codes in zip(kept, part_saved, strict=True):
-            saved.setdefault(name, np.empty(grey.shape, codes.dtype))[tile.core] = codes
-        for name, marks in zip(unit.features, part_sums, strict=False):
-            sums[name] = joined(marks, sums[name]) if name in sums else marks
-        if tell:
-            for one in told:
-                tell(one)
-    alone = probability.copy() if tell else None
-    if bearing.field is not None:
-        for _ in range(votes):
-            probability, counts = across.voted(engine, probability, bearing.field)
-    return _Found(probability, Histogram(counts), cells, saved, sums, alone)
-
-
 def _cell_tables(
     chosen: Selected, histograms: dict[str, Histogram], references: counters.References | None
 ) -> tuple[NDArray[np.uint16], ...] | None:
@@ -356,7 +272,7 @@ def _fakes(
     scene: Scene,
     places: tuple[NDArray, ...] | None,
     settings: Settings,
-) -> dict[str, list[_Found]]:
+) -> dict[str, list[Found]]:
     """Return what the trained neuron says of the surrogates of each family."""
     with ThreadPoolExecutor(engine.threads, "nx47-null", engine.backend.enter_thread) as pool:
         drawn = {f: null.surrogates(grey, scene.grey_counts, settings.seed, f, pool.map) for f in null.FAMILIES}
@@ -366,9 +282,10 @@ def _fakes(
         line = scene.bearing.axis
         axis = None if line is None else line[first // 8 :][:depth] - np.array(corner, np.int32)
 
-        def say(fake: NDArray[np.uint8]) -> _Found:
+        def say(fake: NDArray[np.uint8]) -> Found:
             bearing = Bearing.of(axis, direction.measure(engine, fake))
-            said = infer(engine, fake, unit, bearing, places, votes_of(settings), False, None, also=edges.FEATURES)
+            wanted = Wanted(edges.FEATURES)
+            said = infer(engine, fake, unit, bearing, places, votes=votes_of(settings), wanted=wanted)
             met = edges.meetings(*(said.saved[name] for name in edges.FEATURES))
             return replace(said, saved={}, edges=met)
 
@@ -388,7 +305,7 @@ def decide(histogram: Histogram, settings: SegmentSettings) -> tuple[Calibration
 
 
 def _segment(
-    engine: Engine, found: _Found, settings: Settings
+    engine: Engine, found: Found, settings: Settings
 ) -> tuple[Calibration, Thresholds, Masks, dict[str, NDArray[np.bool_]], tuple[dict[str, Any], ...]]:
     cut, limits = decide(found.histogram, settings.segment)
     cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)

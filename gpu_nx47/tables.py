@@ -118,12 +118,6 @@ def sigmoid_table() -> NDArray[np.uint16]:
 
 
 @cache
-def ramp_table() -> NDArray[np.uint16]:
-    """Return the output code of a hidden neuron at each logit code: entry z + 32768 is 2 max(0, z), step 1/4096."""
-    return _frozen((2 * np.maximum(np.arange(-32_768, 32_768), 0)).astype(np.uint16))
-
-
-@cache
 def softplus_table() -> NDArray[np.int32]:
     """Return the loss of background at each logit code: entry z + 32768 is round(65536 ln(1 + exp(z / 2048)))."""
     tail = log(1.0 + _decay())

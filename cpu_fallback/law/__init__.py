@@ -25,13 +25,13 @@ from cpu_fallback.law._direction import (
     DIRECTION_STEPS,
     directions,
 )
-from cpu_fallback.law._directional import directional_peak, directional_sum
+from cpu_fallback.law._directional import directional_peak, directional_profile, directional_sum
 from cpu_fallback.law._entropy import local_entropy
 from cpu_fallback.law._gaussian import band_pass, gaussian, gaussians
 from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian, stencils
 from cpu_fallback.law._label import component_moments, hysteresis, label, remove_small
 from cpu_fallback.law._morphology import closing, dilation, erosion, opening
-from cpu_fallback.law._neuron import neuron, neuron_sums
+from cpu_fallback.law._neuron import net, neuron, neuron_sums
 from cpu_fallback.law._projection import z_projection
 from cpu_fallback.law._table import count, gather, histogram, lookup
 from cpu_fallback.law._variance import local_variance
@@ -53,6 +53,7 @@ __all__ = [
     "count",
     "dilation",
     "directional_peak",
+    "directional_profile",
     "directional_sum",
     "directions",
     "erosion",
@@ -68,6 +69,7 @@ __all__ = [
     "local_entropy",
     "local_variance",
     "lookup",
+    "net",
     "neuron",
     "neuron_sums",
     "opening",

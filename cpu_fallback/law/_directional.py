@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Window
+
     Codes = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16]
     Phase = tuple[int, int, int]
 
@@ -28,6 +30,8 @@ OPERATIONS: dict[str, Callable[..., float]] = {
     "directional_sum": lambda *, phase, offsets, weights, shift, signed: (
         2 * len(weights) + 2 + (2 if shift else 0) + _CELL
     ),
+    # of each directional_sum of one offset that it is; a cell's direction is looked at once for all
+    "directional_profile": lambda *, phase, offsets, window=None: 4 * offsets.shape[1] + _CELL,
     # two comparisons, both, the larger
     "directional_peak": lambda *, phase, offsets: 4 * (offsets.shape[1] - 2) + _CELL,
 }
@@ -98,6 +102,19 @@ def accept_directional_sum(
     largest = sum(abs(weight) for weight in weights.tolist()) * LARGEST[codes.dtype.name] + (1 << shift >> 1)
     if largest >= 2**31:
         raise ValueError(f"directional_sum: expected sums below 2^31, and these weights can make {largest}")
+
+
+def accept_directional_profile(
+    codes: NDArray[np.uint16],
+    direction: NDArray[np.uint16],
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    window: Window | None,
+) -> Window:
+    """Refuse what `directional_profile` does not define, for law and twin alike; return its window."""
+    _checks.volume("directional_profile", codes, np.uint16)
+    _accept_field("directional_profile", codes, direction, phase, offsets, 1, 64)
+    return _checks.window("directional_profile", codes.shape, window)
 
 
 def accept_directional_peak(
@@ -180,7 +197,20 @@ def directional_sum(
     """
     accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed)
     result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
-    low, high = (-32768, 32767) if signed else (0, 65535)
+    _sum(codes, direction, phase, offsets, weights, shift, result)
+    return result
+
+
+def _sum(
+    codes: Codes,
+    direction: NDArray[np.uint16],
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    weights: NDArray[np.int32],
+    shift: int,
+    result: NDArray[Any],
+) -> None:
+    low, high = (-32768, 32767) if result.dtype == np.int16 else (0, 65535)
     for out, found in zip(result, _neighbours(codes, direction, phase, offsets), strict=True):
         total = np.zeros(out.shape, np.int32)
         for weight, code in zip(weights, found, strict=True):
@@ -188,7 +218,57 @@ def directional_sum(
         if shift:
             total = (total + np.int32(1 << (shift - 1))) >> np.int32(shift)
         out[...] = np.maximum(np.minimum(total, np.int32(high)), np.int32(low))
-    return result
+
+
+def directional_profile(
+    codes: NDArray[np.uint16],
+    direction: NDArray[np.uint16],
+    /,
+    *,
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    window: Window | None = None,
+) -> tuple[NDArray[np.uint16], ...]:
+    """Return the codes at several places along each voxel's direction, where they are wanted.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray of uint16, shape (z, y, x)
+        Codes of any step.
+    direction, phase
+        As `directional_sum` takes them.
+    offsets : numpy.ndarray of int8, shape (DIRECTION_NONE + 1, K, 3), K 1..64
+        The way to each place, for each direction, within 16 voxels on each axis.
+    window : tuple of slice, optional
+        Part of the array (z, y, x) whose results are asked for; by default all of it.
+
+    Returns
+    -------
+    tuple of K numpy.ndarray of uint16, shape of the window
+        Codes of the step of `codes`, in the order of `offsets`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array or a parameter of another type; shapes that do not fit, values or a window out of range.
+
+    Notes
+    -----
+    Law.
+
+    - Formula: directional_sum(codes, offsets=offsets[:, k : k + 1], weights=[1], shift=0, signed=False)[window] for
+      each k: codes[p + offsets[d, k]]. What lies outside of the window is read, not computed. Border and unit are
+      `directional_sum`'s.
+    - Format: uint16. Rounding: none.
+    - Source: as `directional_sum`.
+    """
+    within = accept_directional_profile(codes, direction, phase, offsets, window)
+    one, found = np.ones(1, np.int32), []
+    for k in range(offsets.shape[1]):
+        whole = np.empty(codes.shape, np.uint16)
+        _sum(codes, direction, phase, offsets[:, k : k + 1], one, 0, whole)
+        found.append(whole[within].copy())
+    return tuple(found)
 
 
 def directional_peak(

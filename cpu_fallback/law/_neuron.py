@@ -1,4 +1,4 @@
-"""Laws of the NX47 unit: a logistic neuron on feature codes, and the sums that train it."""
+"""Laws of the NX47 unit: a logistic neuron on feature codes, a net of them, and the sums that train one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Layers
+
 F32 = np.float32
+RAMP = (2 * np.maximum(np.arange(-32_768, 32_768), 0)).astype(np.uint16)
+"""What a hidden neuron gives at each logit code, in place of a probability: entry z + 32768 is 2 max(z, 0)."""
+RAMP_STEPS = 4096
+"""Its codes of an output of 1: logit codes have 2048."""
 
 
 def neuron(
@@ -62,6 +68,65 @@ def neuron(
         t = np.minimum(np.maximum(t, F32(-8)), F32(8))
         acc = acc + weights[k] * t
     return sigmoid[_logit_index(acc)]
+
+
+def net(
+    features: tuple[NDArray, ...],
+    /,
+    *,
+    mean: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    hidden: Layers,
+    weights: NDArray[np.float32],
+    bias: np.float32,
+    sigmoid: NDArray[np.uint16],
+) -> NDArray[np.uint16]:
+    """Return the probability code of each voxel from a neuron behind layers of others.
+
+    Parameters
+    ----------
+    features : tuple of K arrays, uint16 or int16, equal shape (z, y, x)
+        Feature codes, K 1..256.
+    mean, scale : numpy.ndarray of float32, shape (K,)
+        As `neuron` takes them.
+    hidden : tuple of (numpy.ndarray of float32, shape (neurons, inputs); numpy.ndarray of float32, shape (neurons,))
+        Weights and bias of each layer, at least one; 1..256 neurons, inputs as many as the layer before has.
+    weights : numpy.ndarray of float32
+        Of the last neuron, for the neurons of the last layer.
+    bias : numpy.float32
+        Of the last neuron.
+    sigmoid : numpy.ndarray of uint16, shape (65536,)
+        Entry z + 32768 is the probability code of logit code z.
+
+    Returns
+    -------
+    numpy.ndarray of uint16
+        Probability, step 1/65535.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Another dtype, shape or length.
+
+    Notes
+    -----
+    Law: `neuron`, several times. Each hidden neuron's codes are neuron(codes of the layer before) with its row of
+    weights, its bias and RAMP in the sigmoid's place: RAMP[z + 32768] = 2 max(z, 0), step 1/4096. Behind the first
+    layer mean is 0 and scale 1/4096. The result is neuron(codes of the last layer) with the sigmoid. So an output
+    enters the next sums as min(max(z, 0), 2^14) / 2^11: subtraction, product and bounds are exact.
+    """
+    _checks.net(features, mean, scale, hidden, weights, sigmoid)
+    result = np.empty(features[0].shape, np.uint16)
+    for z in range(len(result)):  # slice by slice: all outputs of a layer are kept until the next has eaten them
+        codes, middle, unit = tuple(one[z : z + 1] for one in features), mean, scale
+        for rows, offsets in hidden:
+            codes = tuple(
+                neuron(codes, mean=middle, scale=unit, weights=row, bias=offset, sigmoid=RAMP)
+                for row, offset in zip(rows, offsets, strict=True)
+            )
+            middle, unit = np.zeros(len(codes), F32), np.full(len(codes), 1 / RAMP_STEPS, F32)
+        result[z] = neuron(codes, mean=middle, scale=unit, weights=weights, bias=bias, sigmoid=sigmoid)[0]
+    return result
 
 
 def neuron_sums(
@@ -121,11 +186,15 @@ def _logit_index(acc: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 # neuron: 6 for each feature; to the logit code scaling, rint, two bounds and the table's offset, 5; the look-up.
+# net: those of its neurons, though a twin standardises the features once.
 # neuron_sums, for each sample: 2 for each feature and the same 5; residual 4 (look-up, shift, product, difference);
 # loss 5; product and sum of the gradient 2 for each feature; two more sums.
 OPERATIONS: dict[str, Callable[..., float]] = {
     "neuron": lambda *, weights, **_: 6 * len(weights) + 6,
+    "net": lambda *, hidden, weights, **_: (
+        sum(len(rows) * (6 * rows.shape[1] + 6) for rows, _ in hidden) + 6 * len(weights) + 6
+    ),
     "neuron_sums": lambda *, weights, **_: 4 * len(weights) + 16,
 }
 
-__all__ = ["OPERATIONS", "neuron", "neuron_sums"]
+__all__ = ["OPERATIONS", "RAMP", "RAMP_STEPS", "net", "neuron", "neuron_sums"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback.twin._direction import directions
-from cpu_fallback.twin._directional import directional_peak, directional_sum
+from cpu_fallback.twin._directional import directional_peak, directional_profile, directional_sum
 from cpu_fallback.twin._entropy import local_entropy
 from cpu_fallback.twin._gaussian import band_pass, gaussian, gaussians
 from cpu_fallback.twin._gradient import gradient_along, gradient_magnitude, laplacian, stencils
 from cpu_fallback.twin._label import component_moments, hysteresis, label, remove_small
 from cpu_fallback.twin._morphology import closing, dilation, erosion, opening
-from cpu_fallback.twin._neuron import neuron, neuron_sums
+from cpu_fallback.twin._neuron import net, neuron, neuron_sums
 from cpu_fallback.twin._projection import z_projection
 from cpu_fallback.twin._table import count, gather, histogram, lookup
 from cpu_fallback.twin._variance import local_variance
@@ -29,6 +29,7 @@ __all__ = [
     "count",
     "dilation",
     "directional_peak",
+    "directional_profile",
     "directional_sum",
     "directions",
     "erosion",
@@ -44,6 +45,7 @@ __all__ = [
     "local_entropy",
     "local_variance",
     "lookup",
+    "net",
     "neuron",
     "neuron_sums",
     "opening",

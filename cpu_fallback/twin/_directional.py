@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cpu_fallback._border import reflect_index
-from cpu_fallback.law._directional import accept_directional_peak, accept_directional_sum
+from cpu_fallback.law._directional import (
+    accept_directional_peak,
+    accept_directional_profile,
+    accept_directional_sum,
+)
 from cpu_fallback.twin._jit import compiled
-from cpu_fallback.twin._lanes import LANES, add_product, higher_peak, load, same, shifted, store
+from cpu_fallback.twin._lanes import LANES, add, add_product, higher_peak, load, same, shifted, store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Window
     from cpu_fallback.law._directional import Codes, Phase
 
 _CELLS = LANES // 2  # that eight voxels of a row lie in
@@ -36,8 +41,36 @@ def directional_sum(
     low, high = (-32768, 32767) if signed else (0, 65535)
     limits = np.array([1 << shift >> 1, shift, low, high], np.int32)
     result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
-    _sums(*_endless(codes, phase, offsets), direction, phase, weights, limits, result)
+    # Neighbours of one weight are added up before they are multiplied: in integers that is the same sum.
+    ends = np.append(np.flatnonzero(np.diff(weights)) + 1, weights.size)
+    _sums(*_endless(codes, phase, offsets), direction, phase, weights[ends - 1], ends, limits, result)
     return result
+
+
+def directional_profile(
+    codes: NDArray[np.uint16],
+    direction: NDArray[np.uint16],
+    /,
+    *,
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    window: Window | None = None,
+) -> tuple[NDArray[np.uint16], ...]:
+    """Twin of law.directional_profile."""
+    z, y, x = accept_directional_profile(codes, direction, phase, offsets, window)
+    # Slices that no way reaches are not copied; where they are cut off, no reflection comes near the window.
+    reach = 2 + max(int(offsets.max()), -int(offsets.min()))
+    bottom = max(0, z.start - reach)
+    flat, steps, place = _endless(codes[bottom : z.stop + reach], (0, 0, 0), offsets)
+    # The window's cells, where in its first cell it begins, and how far from the array's first voxel that cell is.
+    z0, y0, x0 = ((w.start + p) & 1 for w, p in zip((z, y, x), phase, strict=True))
+    cells = tuple(slice((w.start + p) >> 1, (w.stop + p + 1) >> 1) for w, p in zip((z, y, x), phase, strict=True))
+    start, row, plane = map(int, place)
+    start += (z.start - bottom - z0) * plane + (y.start - y0) * row + x.start - x0
+    place, field = np.array([start, row, plane], np.uint64), np.ascontiguousarray(direction[cells])
+    result = np.empty((offsets.shape[1], z.stop - z.start, y.stop - y.start, x.stop - x.start), np.uint16)
+    _profiles(flat, steps, place, field, (z0, y0, x0), result)
+    return tuple(result)
 
 
 def directional_peak(
@@ -107,6 +140,7 @@ def _sums(
     direction: NDArray[np.uint16],
     phase: tuple[int, int, int],
     weights: NDArray[np.int32],
+    ends: NDArray[np.int64],
     limits: NDArray[np.int32],
     result: NDArray,
 ) -> None:
@@ -115,7 +149,7 @@ def _sums(
     for z in range(direction.shape[0]):
         for y in range(direction.shape[1]):
             at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
-            _cells_of_sums(flat, at, row, plane, direction[z, y], steps, weights, limits, rows)
+            _cells_of_sums(flat, at, row, plane, direction[z, y], steps, weights, ends, limits, rows)
             _keep(rows, 2 * z - phase[0], 2 * y - phase[1], phase[2], result)
 
 
@@ -128,6 +162,7 @@ def _cells_of_sums(
     direction: NDArray[np.uint16],
     steps: NDArray[np.uint64],
     weights: NDArray[np.int32],
+    ends: NDArray[np.int64],
     limits: NDArray[np.int32],
     rows: NDArray,
 ) -> None:
@@ -136,12 +171,21 @@ def _cells_of_sums(
     while x < direction.size:
         at, way = start + np.uint64(2 * x), steps[direction[x]]
         a = b = c = d = same(_ZERO)
-        for k in range(weights.size):
-            weight, i = weights[k], at + way[k]
-            a = add_product(a, weight, load(flat, i))
-            b = add_product(b, weight, load(flat, i + row))
-            c = add_product(c, weight, load(flat, i + plane))
-            d = add_product(d, weight, load(flat, i + plane + row))
+        k = 0
+        for group in range(ends.size):
+            of_a = of_b = of_c = of_d = same(_ZERO)
+            while k < ends[group]:
+                i = at + way[k]
+                of_a = add(of_a, load(flat, i))
+                of_b = add(of_b, load(flat, i + row))
+                of_c = add(of_c, load(flat, i + plane))
+                of_d = add(of_d, load(flat, i + plane + row))
+                k += 1
+            weight = weights[group]
+            a = add_product(a, weight, of_a)
+            b = add_product(b, weight, of_b)
+            c = add_product(c, weight, of_c)
+            d = add_product(d, weight, of_d)
         here = np.uint64(2 * x)
         store(shifted(a, half, shift, low, high), rows[0], here)
         store(shifted(b, half, shift, low, high), rows[1], here)
@@ -166,6 +210,49 @@ def _keep(rows: NDArray, z: int, y: int, first: int, result: NDArray) -> None:
         at_z, at_y = z + k // 2, y + k % 2
         if 0 <= at_z < result.shape[0] and 0 <= at_y < result.shape[1]:
             result[at_z, at_y] = rows[k, first : first + result.shape[2]]
+
+
+@compiled
+def _profiles(
+    flat: NDArray[np.uint16],
+    steps: NDArray[np.uint64],
+    place: NDArray[np.uint64],
+    direction: NDArray[np.uint16],
+    phase: tuple[int, int, int],
+    result: NDArray[np.uint16],
+) -> None:
+    rows = np.empty((len(result), 4, 2 * direction.shape[2] + LANES), result.dtype)
+    start, row, plane = place
+    for z in range(direction.shape[0]):
+        for y in range(direction.shape[1]):
+            at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
+            _cells_of_profiles(flat, at, row, plane, direction[z, y], steps, rows.reshape(-1))
+            for k in range(len(result)):
+                _keep(rows[k], 2 * z - phase[0], 2 * y - phase[1], phase[2], result[k])
+
+
+@compiled
+def _cells_of_profiles(
+    flat: NDArray[np.uint16],
+    start: np.uint64,
+    row: np.uint64,
+    plane: np.uint64,
+    direction: NDArray[np.uint16],
+    steps: NDArray[np.uint64],
+    rows: NDArray[np.uint16],
+) -> None:
+    length = np.uint64(2 * direction.size + LANES)
+    x = 0
+    while x < direction.size:
+        at, way, here = start + np.uint64(2 * x), steps[direction[x]], np.uint64(2 * x)
+        for k in range(way.size):
+            i = at + way[k]
+            store(load(flat, i), rows, here)
+            store(load(flat, i + row), rows, here + length)
+            store(load(flat, i + plane), rows, here + length + length)
+            store(load(flat, i + plane + row), rows, here + length + length + length)
+            here += length + length + length + length
+        x = _next(direction, x)
 
 
 @compiled

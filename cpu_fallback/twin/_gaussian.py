@@ -9,6 +9,7 @@ import numpy as np
 from cpu_fallback import _checks
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._gaussian import HIGHEST, accept_band_pass, accept_gaussian, accept_gaussians
+from cpu_fallback.twin._floats import WIDTH, add, add_bytes, add_product, load, load_bytes, same, store
 from cpu_fallback.twin._jit import compiled
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
     from cpu_fallback._checks import Window
 
+STEP = 2 * WIDTH
+"""Voxels of a row whose sums stay in registers from the first tap to the last."""
+
+_HALF = np.uint64(WIDTH)
+_ZERO = np.float32(0)
 _SCALE = np.float32(256)
 _TOP = np.float32(HIGHEST)
 
@@ -44,14 +50,19 @@ def _in_window(grey: NDArray[np.uint8], taps: NDArray[np.float32], window: Windo
     # Where the window's surroundings are cut off, they are as long as the kernel: no reflection comes near it.
     at_z, at_y, at_x = (reflect_index(n, radius) for n in reached.shape)
     first = np.array([window[0].start, window[1].start - around[0].start, window[2].start - around[1].start])
+    if reached.shape[2] < STEP:  # rows are read by steps; what is computed there is not in the window
+        reached, narrow = np.zeros((*reached.shape[:2], STEP), np.uint8), reached
+        reached[:, :, : narrow.shape[2]] = narrow
+    place = np.array([reached.__array_interface__["data"][0], *reached.strides[:2]], np.uint64)
     # The taps are copied: Numba would compile once more for a read-only table.
-    _smooth(reached, taps.copy(), at_z, at_y, at_x, first, result)
+    _smooth(place, reached.shape[1:], taps.copy(), at_z, at_y, at_x, first, result)
     return result
 
 
 @compiled
 def _smooth(
-    grey: NDArray[np.uint8],
+    place: NDArray[np.uint64],
+    shape: tuple[int, int],
     taps: NDArray[np.float32],
     at_z: NDArray[np.int64],
     at_y: NDArray[np.int64],
@@ -59,70 +70,83 @@ def _smooth(
     first: NDArray[np.int64],
     result: NDArray[np.uint16],
 ) -> None:
-    height, width = grey.shape[1:]
+    height, width = shape
     radius = taps.size - 1
-    plane = np.empty((height, width), np.float32)
-    padded = np.empty(width + 2 * radius, np.float32)
-    row = np.empty(result.shape[2], np.float32)
+    length = at_x.size - 2 * radius
+    # The last step of a row ends behind it: in the next row, which comes later, or in the room at the end.
+    plane = np.empty(height * width + STEP, np.float32)
+    padded = np.empty(width + 2 * radius + STEP, np.float32)
+    row = np.empty(result.shape[2] + STEP, np.float32)
+    lows, highs = np.empty(taps.size, np.uint64), np.empty(taps.size, np.uint64)
     for z in range(result.shape[0]):
         for y in range(height):
-            _pass_z(grey, taps, at_z, first[0] + z, y, plane[y])
+            _places(at_z, first[0] + z, place[0] + np.uint64(y) * place[2], place[1], lows, highs)
+            _pass_bytes(lows, highs, taps, width, plane[y * width :])
         for y in range(result.shape[1]):
-            _pass_y(plane, taps, at_y, first[1] + y, padded[radius : radius + width])
+            _places(at_y, first[1] + y, np.uint64(0), np.uint64(width), lows, highs)
+            _pass(plane, lows, highs, taps, length, padded[radius:])
             for i in range(radius):
                 padded[i] = padded[radius + at_x[i]]
-                padded[radius + width + i] = padded[radius + at_x[radius + width + i]]
-            _pass_x(padded[first[2] :], taps, row)
-            _round(row, result[z, y])
+                padded[radius + length + i] = padded[radius + at_x[radius + length + i]]
+            for k in range(taps.size):
+                lows[k], highs[k] = first[2] + radius - k, first[2] + radius + k
+            _pass(padded, lows, highs, taps, result.shape[2], row)
+            _round(row[: result.shape[2]], result[z, y])
 
 
 @compiled
-def _pass_z(
-    grey: NDArray[np.uint8],
+def _places(
+    at: NDArray[np.int64],
+    i: int,
+    start: np.uint64,
+    stride: np.uint64,
+    lows: NDArray[np.uint64],
+    highs: NDArray[np.uint64],
+) -> None:
+    """Put where the rows below and above a row lie for each tap."""
+    radius = lows.size - 1
+    for k in range(lows.size):
+        lows[k] = start + np.uint64(at[radius + i - k]) * stride
+        highs[k] = start + np.uint64(at[radius + i + k]) * stride
+
+
+@compiled
+def _pass_bytes(
+    lows: NDArray[np.uint64], highs: NDArray[np.uint64], taps: NDArray[np.float32], length: int, row: NDArray
+) -> None:
+    for x in range(0, length, STEP):
+        i = np.uint64(min(x, length - STEP))  # nothing lies behind the last row: some of it is computed twice
+        j = i + _HALF
+        a = add_product(same(_ZERO), taps[0], load_bytes(lows[0], i))
+        b = add_product(same(_ZERO), taps[0], load_bytes(lows[0], j))
+        for k in range(1, taps.size):
+            low, high, weight = lows[k], highs[k], taps[k]
+            a = add_product(a, weight, add_bytes(low, high, i))
+            b = add_product(b, weight, add_bytes(low, high, j))
+        store(a, row, i)
+        store(b, row, j)
+
+
+@compiled
+def _pass(
+    flat: NDArray[np.float32],
+    lows: NDArray[np.uint64],
+    highs: NDArray[np.uint64],
     taps: NDArray[np.float32],
-    at_z: NDArray[np.int64],
-    z: int,
-    y: int,
+    length: int,
     row: NDArray[np.float32],
 ) -> None:
-    radius = taps.size - 1
-    centre, weight = grey[z, y], taps[0]
-    for x in range(row.size):
-        row[x] = weight * np.float32(centre[x])
-    for k in range(1, radius + 1):
-        lo, hi, weight = grey[at_z[radius + z - k], y], grey[at_z[radius + z + k], y], taps[k]
-        for x in range(row.size):
-            row[x] = row[x] + weight * (np.float32(lo[x]) + np.float32(hi[x]))
-
-
-@compiled
-def _pass_y(
-    plane: NDArray[np.float32],
-    taps: NDArray[np.float32],
-    at_y: NDArray[np.int64],
-    y: int,
-    row: NDArray[np.float32],
-) -> None:
-    radius = taps.size - 1
-    centre, weight = plane[y], taps[0]
-    for x in range(row.size):
-        row[x] = weight * centre[x]
-    for k in range(1, radius + 1):
-        lo, hi, weight = plane[at_y[radius + y - k]], plane[at_y[radius + y + k]], taps[k]
-        for x in range(row.size):
-            row[x] = row[x] + weight * (lo[x] + hi[x])
-
-
-@compiled
-def _pass_x(padded: NDArray[np.float32], taps: NDArray[np.float32], row: NDArray[np.float32]) -> None:
-    radius = taps.size - 1
-    centre, weight = padded[radius:], taps[0]
-    for x in range(row.size):
-        row[x] = weight * centre[x]
-    for k in range(1, radius + 1):
-        lo, hi, weight = padded[radius - k :], padded[radius + k :], taps[k]
-        for x in range(row.size):
-            row[x] = row[x] + weight * (lo[x] + hi[x])
+    for x in range(0, length, STEP):
+        i = np.uint64(x)
+        j = i + _HALF
+        a = add_product(same(_ZERO), taps[0], load(flat, lows[0] + i))
+        b = add_product(same(_ZERO), taps[0], load(flat, lows[0] + j))
+        for k in range(1, taps.size):
+            low, high, weight = lows[k], highs[k], taps[k]
+            a = add_product(a, weight, add(load(flat, low + i), load(flat, high + i)))
+            b = add_product(b, weight, add(load(flat, low + j), load(flat, high + j)))
+        store(a, row, i)
+        store(b, row, j)
 
 
 @compiled

@@ -80,6 +80,12 @@ def store(_typing: Any, lanes: Any, flat: Any, index: Any) -> Any:
 
 
 @_instruction
+def add(_typing: Any, one: Any, other: Any) -> Any:
+    """Return one + other."""
+    return _LANES(_LANES, _LANES), lambda _context, builder, _signature, given: builder.add(*given)
+
+
+@_instruction
 def add_product(_typing: Any, total: Any, weight: Any, lanes: Any) -> Any:
     """Return total + weight * lanes; weight is one int32."""
 

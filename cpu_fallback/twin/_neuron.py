@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback import _checks
+from cpu_fallback.twin._floats import WIDTH, add_product, load, ramp, same, standardised, store, store_logits
 from cpu_fallback.twin._jit import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK = 1 << 16
-"""Voxels worked on at once: their float32 sums (256 kB) stay in the second cache while the features pass by; smaller
-blocks spend more on calls.
-"""
-
-FEATURES = 4
-"""Features added to a sum while it is in a register: half the time of one after the other."""
+    from cpu_fallback._checks import Layers
 
 SAMPLES = 1024
 """Samples worked on at once: their residuals wait in the first cache level for each feature's product."""
+
+_STRIDE = np.uint64(WIDTH)
 
 
 def neuron(
@@ -36,31 +33,57 @@ def neuron(
 ) -> NDArray[np.uint16]:
     """Twin of law.neuron."""
     _checks.neuron(features, mean, scale, weights, sigmoid)
+    return _say(features, mean, scale, (), weights, bias, sigmoid)
+
+
+def net(
+    features: tuple[NDArray, ...],
+    /,
+    *,
+    mean: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    hidden: Layers,
+    weights: NDArray[np.float32],
+    bias: np.float32,
+    sigmoid: NDArray[np.uint16],
+) -> NDArray[np.uint16]:
+    """Twin of law.net."""
+    _checks.net(features, mean, scale, hidden, weights, sigmoid)
+    return _say(features, mean, scale, hidden, weights, bias, sigmoid)
+
+
+def _say(
+    features: tuple[NDArray, ...],
+    mean: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    hidden: Layers,
+    weights: NDArray[np.float32],
+    bias: np.float32,
+    sigmoid: NDArray[np.uint16],
+) -> NDArray[np.uint16]:
+    layers = (
+        np.array([len(features), *(len(rows) for rows, _ in hidden)]),
+        np.concatenate([*(rows.reshape(-1) for rows, _ in hidden), weights]),
+        np.array([*(one for _, offsets in hidden for one in offsets), bias], np.float32),
+    )
+    flips = np.array([0x8000 * (codes.dtype == np.int16) for codes in features], np.int32)
+    given = (flips, mean.copy(), scale.copy(), *layers, sigmoid)
     flat = [codes.reshape(-1) for codes in features]
-    size = flat[0].size
-    result = np.empty(size, np.uint16)
-    acc = np.empty(min(size, BLOCK), np.float32)
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
-        block = acc[: stop - start]
-        block[:] = bias
-        k = 0
-        while k < len(flat):
-            four = flat[k : k + FEATURES]
-            if len(four) == FEATURES and all(codes.dtype == four[0].dtype for codes in four):
-                _accumulate_four(
-                    block,
-                    *(codes[start:stop] for codes in four),
-                    mean[k : k + FEATURES],
-                    scale[k : k + FEATURES],
-                    weights[k : k + FEATURES],
-                )
-                k += FEATURES
-            else:
-                _accumulate(block, flat[k][start:stop], mean[k], scale[k], weights[k])
-                k += 1
-        _finish(block, sigmoid, result[start:stop])
+    result = np.empty(flat[0].size, np.uint16)
+    whole = result.size // WIDTH * WIDTH
+    _of_groups(_addresses(flat), *given, result[:whole].reshape(-1, WIDTH))
+    if whole < result.size:
+        # What is left is read from copies as long as a group.
+        rest = [np.resize(codes[whole:], WIDTH) for codes in flat]
+        last = np.empty((1, WIDTH), np.uint16)
+        _of_groups(_addresses(rest), *given, last)
+        result[whole:] = last[0, : result.size - whole]
     return result.reshape(features[0].shape)
+
+
+def _addresses(arrays: list[NDArray]) -> NDArray[np.uint64]:
+    # One argument for any number of arrays of either dtype: a tuple would be compiled anew for each kind.
+    return np.array([one.__array_interface__["data"][0] for one in arrays], np.uint64)
 
 
 def neuron_sums(
@@ -81,34 +104,60 @@ def neuron_sums(
 
 
 @compiled
-def _accumulate(acc, codes, mean, scale, weight):  # type: ignore[no-untyped-def]
-    low = np.float32(-8)
-    high = np.float32(8)
-    for i in range(acc.size):
-        t = (np.float32(codes[i]) - mean) * scale
-        t = min(max(t, low), high)
-        acc[i] = acc[i] + weight * t
+def _of_groups(  # type: ignore[no-untyped-def]
+    addresses, flips, mean, scale, sizes, weights, bias, sigmoid, out
+):
+    """Take each group of voxels through all layers: what is between them never leaves the first cache level."""
+    inputs = np.empty(WIDTH * sizes.max(), np.float32)
+    outputs = np.empty_like(inputs)
+    logits = np.empty(WIDTH, np.int32)
+    for group in range(len(out)):
+        for k in range(sizes[0]):
+            t = standardised(addresses[k], np.uint64(group) * _STRIDE, flips[k], mean[k], scale[k])
+            store(t, inputs, np.uint64(k) * _STRIDE)
+        weight = neuron = 0
+        for layer in range(1, sizes.size):
+            before, size = sizes[layer - 1], sizes[layer]
+            rows = weights[weight : weight + size * before].reshape(size, before)
+            _layer(inputs, rows, bias[neuron : neuron + size], outputs)
+            inputs, outputs = outputs, inputs
+            weight += size * before
+            neuron += size
+        store_logits(_sum(inputs, weights[weight:], bias[neuron]), logits)
+        row = out[group]
+        for i in range(WIDTH):
+            row[i] = sigmoid[logits[i]]
 
 
 @compiled
-def _accumulate_four(acc, a, b, c, d, mean, scale, weight):  # type: ignore[no-untyped-def]
-    low = np.float32(-8)
-    high = np.float32(8)
-    for i in range(acc.size):
-        total = acc[i] + weight[0] * min(max((np.float32(a[i]) - mean[0]) * scale[0], low), high)
-        total = total + weight[1] * min(max((np.float32(b[i]) - mean[1]) * scale[1], low), high)
-        total = total + weight[2] * min(max((np.float32(c[i]) - mean[2]) * scale[2], low), high)
-        acc[i] = total + weight[3] * min(max((np.float32(d[i]) - mean[3]) * scale[3], low), high)
+def _layer(inputs, weights, bias, outputs):  # type: ignore[no-untyped-def]
+    neuron = 0
+    while neuron + 4 <= bias.size:  # four sums at once keep both units busy while each waits for its last addition
+        a, b, c, d = same(bias[neuron]), same(bias[neuron + 1]), same(bias[neuron + 2]), same(bias[neuron + 3])
+        of_a, of_b, of_c, of_d = weights[neuron], weights[neuron + 1], weights[neuron + 2], weights[neuron + 3]
+        for k in range(of_a.size):
+            t = load(inputs, np.uint64(k) * _STRIDE)
+            a = add_product(a, of_a[k], t)
+            b = add_product(b, of_b[k], t)
+            c = add_product(c, of_c[k], t)
+            d = add_product(d, of_d[k], t)
+        at = np.uint64(neuron) * _STRIDE
+        store(ramp(a), outputs, at)
+        store(ramp(b), outputs, at + _STRIDE)
+        store(ramp(c), outputs, at + _STRIDE + _STRIDE)
+        store(ramp(d), outputs, at + _STRIDE + _STRIDE + _STRIDE)
+        neuron += 4
+    while neuron < bias.size:
+        store(ramp(_sum(inputs, weights[neuron], bias[neuron])), outputs, np.uint64(neuron) * _STRIDE)
+        neuron += 1
 
 
 @compiled
-def _finish(acc, sigmoid, out):  # type: ignore[no-untyped-def]
-    steps = np.float32(2048)
-    low = np.float32(-32767)
-    high = np.float32(32767)
-    for i in range(acc.size):
-        z = min(max(np.rint(acc[i] * steps), low), high)
-        out[i] = sigmoid[np.int32(z) + 32768]
+def _sum(inputs, weights, bias):  # type: ignore[no-untyped-def]
+    total = same(bias)
+    for k in range(weights.size):
+        total = add_product(total, weights[k], load(inputs, np.uint64(k) * _STRIDE))
+    return total
 
 
 @compiled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -156,6 +157,15 @@ def _of_codes(room: Any, grey: NDArray[np.uint8], narrow: NDArray, wide: NDArray
         "sigmoid": tables.sigmoid_table(),
     }
     yield Case("neuron of 6 features", (("neuron", unit),), (codes,), 14, 14)
+    yield Case("net of 23, 24, 12 and 1", (("net", _net(unit, (23, 24, 12))),), ((codes * 4)[:23],), 48, 48)
+
+
+def _net(unit: dict[str, Any], sizes: tuple[int, ...]) -> dict[str, Any]:
+    """Return a net of layers of these sizes, the features' number first, in place of a neuron of fewer features."""
+    drawn = [np.resize(unit["weights"], (n, inputs)) for inputs, n in pairwise(sizes)]
+    standard = {name: np.resize(unit[name], sizes[0]) for name in ("mean", "scale")}
+    hidden = tuple((rows, np.zeros(len(rows), np.float32)) for rows in drawn)
+    return unit | standard | {"hidden": hidden, "weights": np.resize(unit["weights"], sizes[-1])}
 
 
 def _of_directions(room: Any, narrow: NDArray[np.uint16]) -> Iterator[Case]:
@@ -166,6 +176,9 @@ def _of_directions(room: Any, narrow: NDArray[np.uint16]) -> Iterator[Case]:
     weights = np.full(disk.shape[1], (1 << 14) // disk.shape[1], np.int32)
     given: dict[str, Any] = {"phase": (0, 0, 0), "offsets": disk, "weights": weights, "shift": 14, "signed": False}
     yield Case("directional_sum", (("directional_sum", given),), (narrow, direction), 4.25, whole=True)
+    away = tables.line_offsets(tuple(float(k) for k in (*range(-6, 0), *range(1, 7))))
+    twelve = ("directional_profile", {"phase": (0, 0, 0), "offsets": away})
+    yield Case("directional_profile of 12", (twelve,), (narrow, direction), 26.25, whole=True)
     call: tuple[str, dict[str, Any]] = ("directional_peak", {"phase": (0, 0, 0), "offsets": line})
     steps = np.ascontiguousarray(narrow >> 1).astype(np.int16)
     yield Case("directional_peak", (call,), (steps, direction), 4.25, whole=True)

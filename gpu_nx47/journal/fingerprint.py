@@ -9,6 +9,7 @@ shows equality, not honesty.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,9 +28,12 @@ CHUNK: Final = 1 << 16
 MEANING: Final = "two sums modulo 2^64 of code * weight of its place: shows equality, is not tamper-proof"
 
 
+@lru_cache(maxsize=64)  # every feature of a tile asks for the same ones
 def weights(stream: int, start: int, count: int) -> NDArray[np.uint64]:
-    """Return the weights of coordinates start .. start + count - 1: odd, so invertible modulo 2^64."""
-    return tables.draws(0, STREAM + stream, start, count) | np.uint64(1)
+    """Return the weights of coordinates start .. start + count - 1: odd, so invertible modulo 2^64; read-only."""
+    found = tables.draws(0, STREAM + stream, start, count) | np.uint64(1)
+    found.flags.writeable = False
+    return found
 
 
 def tile_sums(backend: Any, codes: Any, start: tuple[int, int, int]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from gpu_nx47.errors import BackendUnavailableError
 from gpu_nx47.kernels._clock import device_seconds
 from gpu_nx47.kernels._direction import directions
-from gpu_nx47.kernels._directional import directional_peak, directional_sum
+from gpu_nx47.kernels._directional import directional_peak, directional_profile, directional_sum
 from gpu_nx47.kernels._entropy import local_entropy
 from gpu_nx47.kernels._gaussian import band_pass, gaussian, gaussians
 from gpu_nx47.kernels._gradient import gradient_along, gradient_magnitude, laplacian, stencils
@@ -22,7 +22,7 @@ from gpu_nx47.kernels._label import component_moments, hysteresis, label, remove
 from gpu_nx47.kernels._launch import forget_tables, page_locked
 from gpu_nx47.kernels._loader import cupy
 from gpu_nx47.kernels._morphology import closing, dilation, erosion, opening
-from gpu_nx47.kernels._neuron import neuron, neuron_sums
+from gpu_nx47.kernels._neuron import net, neuron, neuron_sums
 from gpu_nx47.kernels._projection import z_projection
 from gpu_nx47.kernels._table import count, gather, histogram, lookup
 from gpu_nx47.kernels._variance import local_variance
@@ -39,6 +39,7 @@ __all__ = [
     "device_seconds",
     "dilation",
     "directional_peak",
+    "directional_profile",
     "directional_sum",
     "directions",
     "enter_thread",
@@ -57,6 +58,7 @@ __all__ = [
     "local_entropy",
     "local_variance",
     "lookup",
+    "net",
     "neuron",
     "neuron_sums",
     "opening",

@@ -71,6 +71,21 @@ extern "C" __global__ void sums_int16(
        width, march, out);
 }
 
+// out: volumes of the window's shape one after the other; c is a place in the window, which begins at z0, y0, x0.
+extern "C" __global__ void profiles(
+    const u16* codes, const u16* direction, const i8* offsets, i32 places, i32 phase_z, i32 phase_y, i32 phase_x,
+    i32 reach, i64 depth, i64 height, i64 width, i64 z0, i64 y0, i64 x0, i64 slices, i64 rows, i64 across, i64 march,
+    u16* out) {
+  const Column c = column(slices, rows, across, march);
+  if (!c.inside) return;
+  for (i64 z = c.z; z < c.stop; z++) {
+    const Around<u16> voxel(
+        codes, direction, offsets, places, phase_z, phase_y, phase_x, reach, z0 + z, y0 + c.y, x0 + c.x, depth, height,
+        width);
+    for (i32 k = 0; k < places; k++) out[((k * slices + z) * rows + c.y) * across + c.x] = (u16)voxel.at(k);
+  }
+}
+
 extern "C" __global__ void peaks(
     const i16* codes, const u16* direction, const i8* offsets, i32 places, i32 phase_z, i32 phase_y, i32 phase_x,
     i32 reach, i64 depth, i64 height, i64 width, i64 march, u16* out) {

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from cpu_fallback.law._direction import DIRECTION_NONE
-from cpu_fallback.law._directional import accept_directional_peak, accept_directional_sum
-from gpu_nx47.kernels._launch import MARCH, columns, each, empty, host, i32, i64, shadow, upload, zeros
+from cpu_fallback.law._directional import (
+    accept_directional_peak,
+    accept_directional_profile,
+    accept_directional_sum,
+)
+from gpu_nx47.kernels._launch import MARCH, columns, each, empty, host, i32, i64, part, shadow, upload, zeros
 from gpu_nx47.kernels._loader import cupy, launch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Window
     from cpu_fallback.law._directional import Phase
 
 FILE: Final = "_directional"
@@ -51,6 +56,26 @@ def directional_sum(
         result.view(np.uint16),
     )
     return result
+
+
+def directional_profile(
+    codes: Any,
+    direction: Any,
+    /,
+    *,
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    window: Window | None = None,
+) -> tuple[Any, ...]:
+    """Port of law.directional_profile."""
+    ways = host(offsets)
+    accept_directional_profile(shadow(codes), _field(direction), phase, ways, window)
+    start, shape = part(codes.shape, window)
+    result = empty((ways.shape[1], *shape), np.uint16)
+    numbers = _numbers(ways, phase)
+    places = i64(*codes.shape, *start, *shape, MARCH)
+    launch(FILE, "profiles", columns(shape), codes, direction, upload(offsets), *numbers, *places, result)
+    return tuple(result[k] for k in range(ways.shape[1]))
 
 
 def directional_peak(codes: Any, direction: Any, /, *, phase: Phase, offsets: NDArray[np.int8]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from gpu_nx47 import load, solve
 from gpu_nx47.engine import Tile, tiles
 from gpu_nx47.events import Emit, Event
+from gpu_nx47.inference import infer
 from gpu_nx47.scene import usable
 from gpu_nx47.score import read_label_at
 from gpu_nx47.train.sample import IGNORE, bearing_of
@@ -84,7 +85,7 @@ def _volume(engine: Engine, model: Model, pair: Pair, settings: Settings) -> Vol
     bearing = bearing_of(engine, grey, settings)
     unit = model.unit_of(usable(model.unit.features, bearing.axis is not None))
     blocks = _blocks(piece)
-    found = solve.infer(engine.on(blocks), grey, unit, bearing, None, solve.votes_of(settings), False, None)
+    found = infer(engine.on(blocks), grey, unit, bearing, votes=solve.votes_of(settings))
     return Volume(found.probability[piece.core], found.histogram, inside[piece.core])
 
 

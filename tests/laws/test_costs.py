@@ -124,6 +124,7 @@ def count(monkeypatch):
         keeps(name)
 
     monkeypatch.setattr(np, "take", taken)
+    monkeypatch.setattr(law._neuron, "RAMP", counted(law._neuron.RAMP))  # a table that is no parameter
 
     def run(kernel, arrays, parameters):
         Counter.total = 0
@@ -172,6 +173,12 @@ def neuron_case(k):
         lambda shape: ([tuple(u16(shape) for _ in range(k))], {}),
         {"mean": f32, "scale": f32, "weights": f32, "bias": np.float32(0.5), "sigmoid": sigmoid},
     )
+
+
+def net_case(*sizes):
+    build, given = neuron_case(sizes[0])
+    flat = [np.linspace(-1, 1, n * m).astype(np.float32).reshape(n, m) for m, n in itertools.pairwise(sizes)]
+    return build, given | {"hidden": tuple((w, w[:, 0].copy()) for w in flat), "weights": flat[-1][:, 0].copy()}
 
 
 def neuron_sums_case(k):
@@ -227,6 +234,10 @@ CASES = {
             (u16, line_offsets((0.0, 1.0, -1.0)), 16, True),
         )
     ],
+    "directional_profile": [
+        (direction_case(u16, (1, 0, 1)), {"phase": (1, 0, 1), "offsets": line_offsets(tuple(np.arange(-1.0, k)))})
+        for k in (0, 4)
+    ],
     "directional_peak": [
         (direction_case(i16, (1, 0, 1)), {"phase": (1, 0, 1), "offsets": line_offsets(tuple(np.arange(-1.0, k)))})
         for k in (2, 4, 9)
@@ -249,6 +260,7 @@ CASES = {
     ],
     "local_variance": [(one(grey), {"window": w}) for w in (3, 5, 7, 15)],
     "neuron": [neuron_case(k) for k in (1, 2, 6)],
+    "net": [net_case(1, 1), net_case(3, 4), net_case(2, 5, 3)],
     "neuron_sums": [neuron_sums_case(k) for k in (1, 2, 6)],
 }
 for _kernel in ("erosion", "dilation", "opening", "closing"):

@@ -111,6 +111,33 @@ def test_directional_sum_saturates(agree, signed):
         assert (found == {1: np.iinfo(found.dtype).max, -1: np.iinfo(found.dtype).min}[sign]).all()
 
 
+def test_directional_profile(agree, seeds):
+    for seed in seeds:
+        rng = np.random.default_rng([60, seed])
+        codes = draw_codes(seed, np.uint16)
+        phase, direction = draw_field(seed, codes.shape)
+        given = {"phase": phase, "offsets": line_offsets(LINES[seed % 4][seed % 3 :]).copy()}
+        agree("directional_profile", codes, direction, **given)
+        first = [int(rng.integers(0, n)) for n in codes.shape]
+        window = tuple(slice(a, int(rng.integers(a + 1, n + 1))) for a, n in zip(first, codes.shape, strict=True))
+        agree("directional_profile", codes, direction, **given, window=window)
+
+
+def test_directional_profile_is_sums_of_one_place(agree):
+    """Far from every edge of a deep volume too, where its surroundings are cut off."""
+    from cpu_fallback import law
+
+    codes = np.random.default_rng(61).integers(0, 65_536, (60, 9, 10)).astype(np.uint16)
+    phase, direction = draw_field(1, codes.shape)
+    window = (slice(29, 32), slice(0, 9), slice(3, 10))
+    offsets = line_offsets((-8.0, 0.0, 3.0)).copy()
+    found = agree("directional_profile", codes, direction, phase=phase, offsets=offsets, window=window)
+    given = {"phase": phase, "weights": ONES[:1], "shift": 0, "signed": False}
+    for k, one in enumerate(found):
+        way = np.ascontiguousarray(offsets[:, k : k + 1])
+        assert np.array_equal(one, law.directional_sum(codes, direction, offsets=way, **given)[window])
+
+
 def test_directional_peak(agree, seeds):
     for seed in seeds:
         codes = draw_codes(seed, np.int16)
@@ -166,6 +193,10 @@ REFUSED = [
     ),
     (ValueError, "shift in 0..16, got 17", "directional_sum", [CODES, FIELD], SUM | {"shift": 17}),
     (TypeError, "signed as a bool, got 1", "directional_sum", [CODES, FIELD], SUM | {"signed": 1}),
+    (TypeError, "expected dtype uint16, got int16", "directional_profile", [CODES, FIELD], PEAK),
+    (ValueError, "1..64", "directional_profile", [SMOOTH, FIELD], PEAK | {"offsets": np.zeros((3457, 65, 3), np.int8)}),
+    (ValueError, "phase along y", "directional_profile", [SMOOTH, FIELD], PEAK | {"phase": (0, 2, 0)}),
+    (ValueError, "three slices", "directional_profile", [SMOOTH, FIELD], PEAK | {"window": (slice(0, 3),) * 3}),
     (TypeError, "expected dtype int16, got uint16", "directional_peak", [SMOOTH, FIELD], PEAK),
     (ValueError, "3..32", "directional_peak", [CODES, FIELD], PEAK | {"offsets": np.zeros((3457, 2, 3), np.int8)}),
     (ValueError, "3..32", "directional_peak", [CODES, FIELD], PEAK | {"offsets": np.zeros((3457, 33, 3), np.int8)}),

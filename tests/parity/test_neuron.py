@@ -1,5 +1,7 @@
 """The NX47 unit: law and twin agree to the bit, on extremes of codes, weights and samples."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from volumes import draw_codes
@@ -24,13 +26,70 @@ def test_neuron(agree, seeds):
     for seed in seeds:
         rng = np.random.default_rng([55, seed])
         k = 1 + seed % 11
-        alike = (1, 4, 9)[seed % 3]  # successive features of one dtype: the twin takes them four at a time
+        alike = (1, 4, 9)[seed % 3]  # successive features of one dtype
         first = draw_codes(seed, np.uint16)
         features = tuple(
             rng.permuted(first.astype(np.int64)).astype([np.uint16, np.int16][(seed + i // alike) % 2])
             for i in range(k)
         )
         agree("neuron", features, **parameters(rng, k))
+
+
+def layers(rng, sizes, spread=1.0):
+    """Return hidden layers, and the last neuron's weights, of a net of these sizes, the features' number first."""
+
+    def drawn(*shape):
+        return rng.normal(0, spread / np.sqrt(shape[-1]), shape).astype(np.float32)
+
+    hidden = tuple((drawn(n, before), drawn(n)) for before, n in pairwise(sizes))
+    return {"hidden": hidden, "weights": drawn(sizes[-1])}
+
+
+def test_net(agree, seeds):
+    for seed in seeds:
+        rng = np.random.default_rng([57, seed])
+        # Neurons that are four, a few more, fewer; one layer and three; each a voxel count of its own.
+        sizes = [(1, 1), (2, 4), (3, 5, 2), (9, 8, 6, 7), (4, 13), (23, 24, 12)][seed % 6]
+        first = draw_codes(seed, np.uint16)
+        features = tuple(
+            rng.permuted(first.astype(np.int64)).astype([np.uint16, np.int16][(seed + i // 2) % 2])
+            for i in range(sizes[0])
+        )
+        p = parameters(rng, sizes[0])
+        agree("net", features, **p | layers(rng, sizes, spread=[1, 9, 0.1][seed % 3]))
+
+
+def test_net_of_the_widest_layers(agree):
+    rng = np.random.default_rng(58)
+    codes = rng.integers(0, 65_536, (2, 3, 7)).astype(np.uint16)
+    agree("net", (codes,) * 256, **parameters(rng, 256) | layers(rng, (256, 256, 255)))
+
+
+def test_net_ramps_at_every_logit_code(agree):
+    """A hidden neuron whose logit code is the feature's code, and a last one that hands its output on."""
+    from cpu_fallback import law
+
+    code = np.arange(65_536).astype(np.uint16).reshape(16, 64, 64)
+    one = np.ones(1, np.float32)
+    given = {"mean": one * 32_768, "scale": one / 4096, "weights": one, "bias": np.float32(0)}
+    given |= {"hidden": ((2 * one[None], 0 * one),), "sigmoid": np.arange(65_536).astype(np.uint16)}
+    agree("net", (code,), **given)
+    expected = 32_768 + np.clip(code.astype(int) - 32_768, 0, 8 * 2048)
+    assert np.array_equal(law.net((code,), **given), expected)
+
+
+def test_net_is_its_neurons_one_by_one():
+    from cpu_fallback import law
+
+    rng = np.random.default_rng(59)
+    features = tuple(rng.integers(0, 65_536, (3, 4, 5)).astype(np.uint16) for _ in range(3))
+    p, own = parameters(rng, 3), layers(rng, (3, 4, 2))
+    codes, given = features, {"mean": p["mean"], "scale": p["scale"], "sigmoid": law._neuron.RAMP}
+    for rows, bias in own["hidden"]:
+        codes = tuple(law.neuron(codes, weights=r, bias=b, **given) for r, b in zip(rows, bias, strict=True))
+        given |= {"mean": np.zeros(len(codes), "f4"), "scale": np.full(len(codes), 1 / 4096, "f4")}
+    expected = law.neuron(codes, weights=own["weights"], bias=p["bias"], **given | {"sigmoid": SIGMOID})
+    assert np.array_equal(law.net(features, **p | own), expected)
 
 
 def test_neuron_is_the_logistic_of_the_standardised_codes():
@@ -87,3 +146,19 @@ def test_neuron_refuses(refuse):
     refuse(TypeError, "int16", "neuron_sums", x.astype(np.int32), y, **sums)
     refuse(ValueError, "n >= 1", "neuron_sums", x, y[:4], **sums)
     refuse(ValueError, "softplus", "neuron_sums", x, y, **sums | {"softplus": SOFTPLUS[:9]})
+
+
+def test_net_refuses(refuse):
+    good = GOOD | {"hidden": ((np.ones((2, 1), np.float32), np.ones(2, np.float32)),), "weights": np.ones(2, "f4")}
+    (rows, bias), one = good["hidden"][0], np.ones(1, np.float32)
+    refuse(ValueError, "at least one feature", "net", (), **good)
+    refuse(ValueError, "equal shapes", "net", (*CODES, np.zeros((2, 3, 5), np.uint16)), **good)
+    refuse(ValueError, "at least one layer", "net", CODES, **good | {"hidden": ()})
+    refuse(ValueError, r"shape \(neurons, 1\)", "net", CODES, **good | {"hidden": ((np.ones((2, 2), "f4"), bias),)})
+    refuse(ValueError, "float32", "net", CODES, **good | {"hidden": ((rows.astype(float), bias),)})
+    refuse(ValueError, "bias", "net", CODES, **good | {"hidden": ((rows, one),)})
+    refuse(ValueError, "1..256", "net", CODES, **good | {"hidden": ((rows[:0], bias[:0]),)})
+    wide = {"hidden": ((np.ones((257, 1), "f4"), np.ones(257, "f4")),), "weights": np.ones(257, "f4")}
+    refuse(ValueError, "1..256", "net", CODES, **good | wide)
+    refuse(ValueError, "weights", "net", CODES, **good | {"weights": one})
+    refuse(ValueError, "scale", "net", CODES, **good | {"scale": np.ones(2, "f4")})

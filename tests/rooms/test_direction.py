@@ -9,7 +9,7 @@ from gpu_nx47 import across, bank, direction, phantom, scene, survey, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.direction import Bearing, Field
 from gpu_nx47.engine import Engine, tiles
-from gpu_nx47.settings import ALONG_SHEETS, NeuronSettings, Settings
+from gpu_nx47.settings import ALONG_SHEETS, DEFAULT_BANK, NeuronSettings, Settings
 
 SMALL = Settings(neuron=NeuronSettings(samples=4096))
 INNER, OUTER = 18, 26
@@ -68,6 +68,46 @@ def test_no_tiling_changes_what_is_read_along_and_across(name, outward):
     (piece,) = tiles(grey.shape, grey.shape)
     assert (bank.TileBank(meter, grey, piece, bearing, margin, [name]).codes(name) == whole).all()
     assert whole.any()
+
+
+@pytest.mark.parametrize("voxels", [1, 3_000, 1 << 20])
+def test_the_parts_of_a_tile_are_the_tile(voxels, monkeypatch):
+    """In any order of names, and at the operations that the whole tile would have asked for."""
+    grey = inside(35, 2)
+    axis = np.array([[8 * 20 + z, 8 * 55 - z] for z in range(len(grey))], np.int32)
+    bearing = Bearing(axis, Field(direction.measure(engine(), grey).direction, None, True))
+    names = ("profile@-3", "face", *(n for n in DEFAULT_BANK if n != "face"), "profile@2", "hessian_sheetness@2")
+    margin = bank.halo(names)
+    for piece in tiles(grey.shape, (17, 35, 20)):
+        whole, cut = Meter(law), Meter(law)
+        with whole.asking(piece.voxels):
+            features = bank.TileBank(whole, grey, piece, bearing, margin, names)
+            expected = [features.codes(name) for name in names]
+        monkeypatch.setattr(bank, "PART_VOXELS", voxels)
+        with cut.asking(piece.voxels):
+            parts = bank.TileBank(cut, grey, piece, bearing, margin, names).parts(names)
+            found = []
+            for part in parts:
+                with cut.asking(part.tile.voxels):
+                    found.append([part.codes(name) for name in names])
+        assert len(parts) == len(piece.parts(voxels))
+        for name, one, other in zip(names, expected, zip(*found, strict=True), strict=True):
+            assert np.array_equal(one, np.concatenate(other)), name
+            assert all(codes.flags.c_contiguous for codes in other), name
+        assert cut.total()[0] == whole.total()[0]
+
+
+def test_a_measurement_by_parts_is_the_same(monkeypatch):
+    grey = inside(35, 2)
+    bearing = Bearing(None, Field(direction.measure(engine(), grey).direction, None, True))
+    names = ("local_var", "profile@-3", "grad_mag", "along_mean")
+    index = np.random.default_rng(3).integers(0, grey.size, 500)
+    whole = bank.measure(engine(), grey, names, bearing, index)
+    monkeypatch.setattr(bank, "PART_VOXELS", 4_000)
+    parts = bank.measure(engine(), grey, names, bearing, index)
+    for name in names:
+        assert np.array_equal(parts.histograms[name].counts, whole.histograms[name].counts), name
+        assert np.array_equal(parts.samples[name], whole.samples[name]), name
 
 
 @pytest.mark.parametrize("voxels", [-8, -3, 1, 6])

@@ -18,6 +18,8 @@ BARRIERS = [
     ("_label", "room[me] = value;\n  __syncthreads();", "room[me] = value;", "label"),
     ("_label", "room[me - reach] : 0;\n    __syncthreads();", "room[me - reach] : 0;", "label"),
     ("_label", "room[me] += before;\n    __syncthreads();", "room[me] += before;", "label"),
+    ("_neuron", "__syncthreads();\n  i32 before", "i32 before", "net"),
+    ("_neuron", "__syncthreads();\n    f32* const", "f32* const", "net"),
     ("_neuron", "  __syncthreads();\n  const i32 lane", "  const i32 lane", "neuron_sums"),
 ]  # fmt: skip
 
@@ -29,6 +31,8 @@ FUSED = [
     ("_gradient", "ty * ty + tx * tx", "fmaf(ty, ty, tx * tx)", "gradient_along"),
     ("_direction", "(az * bz + ay * by) + ax * bx", "fmaf(ax, bx, az * bz + ay * by)", "directions"),
     ("_neuron", "acc = acc + weights[k] * t", "acc = fmaf(weights[k], t, acc)", "neuron"),
+    ("_neuron", "sum[j] + weights[row[j] * before + k] * t", "fmaf(weights[row[j] * before + k], t, sum[j])", "net"),
+    ("_neuron", "sum + weights[k] * inputs[k * voxels + v]", "fmaf(weights[k], inputs[k * voxels + v], sum)", "net"),
 ]
 
 NARROW = [
@@ -37,6 +41,7 @@ NARROW = [
     ("_direction", "i32 total[6]", "i16 total[6]", "directions"),
     ("_direction", "  i64 total = 0;", "  i32 total = 0;", "directions"),
     ("_directional", "i32 total = 0;", "i16 total = 0;", "directional_sum"),
+    ("_directional", "(u16)voxel.at(k)", "(u8)voxel.at(k)", "directional_profile"),
     ("_directional", "i32 peak = 0,", "u8 peak = 0,", "directional_peak"),
     ("_projection", "i32 first, second;", "i16 first, second;", "z_projection"),
     ("_variance", "const i64 s1", "const i32 s1", "local_variance"),
@@ -78,6 +83,8 @@ SMALL = [
     ("_directional", "x + reach < width", "x < width", "directional_sum"),
     ("_directional", "1 << shift >> 1", "1 << shift", "directional_sum"),
     ("_directional", "larger(smaller(code, high), low)", "smaller(code, high)", "directional_sum"),
+    ("_directional", "(k * slices + z) * rows", "(k * slices + z0 + z) * rows", "directional_profile"),
+    ("_directional", "y0 + c.y, x0", "c.y, x0", "directional_profile"),
     ("_directional", "here >= before", "here > before", "directional_peak"),
     ("_directional", "here >= after", "here > after", "directional_peak"),
     ("_projection", "z >= low + j", "z > low + j", "z_projection"),
@@ -112,8 +119,15 @@ SMALL = [
     ("_morphology", "reached |= result[i * inner] ^ flip", "reached |= result[i * inner]", "erosion"),
     ("_morphology", "reached ^ flip;", "reached;", "opening"),
     ("_morphology", "larger(at.first - reach, 0)", "larger(at.first - reach, 1)", "closing"),
-    ("_neuron", "-8.0f), 8.0f", "-9.0f), 8.0f", "neuron"),
-    ("_neuron", "is_signed[k] ?", "is_signed[0] ?", "neuron"),
+    ("_neuron", "(code - mean[k]) * scale[k], -8.0f)", "(code - mean[k]) * scale[k], -9.0f)", "neuron"),
+    ("_neuron", "is_signed[k] ? (f32)((const i16*)features[k])[i]", "is_signed[0] ? (f32)((const i16*)features[k])[i]",
+     "neuron"),
+    ("_neuron", "features[k])[at] : (f32)", "features[0])[at] : (f32)", "net"),
+    ("_neuron", "standard[sizes[0] + k], -8.0f)", "standard[sizes[0]], -8.0f)", "net"),
+    ("_neuron", "neuron += step * AT_ONCE", "neuron += 2 * step * AT_ONCE", "net"),
+    ("_neuron", "0.0f), 16384.0f", "0.0f), 16383.0f", "net"),
+    ("_neuron", "weights += size * before", "weights += size", "net"),
+    ("_neuron", "smaller(i, n - 1)", "smaller(i, n - 2)", "net"),
     ("_neuron", "* 32 * target", "* 31 * target", "neuron_sums"),
     ("_neuron", "smaller(SAMPLES, n - start)", "smaller(SAMPLES, n - start - 1)", "neuron_sums"),
 ]  # fmt: skip

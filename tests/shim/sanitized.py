@@ -37,6 +37,14 @@ CALLS = {
         (CODES.view(np.int16), DIRECTION),
         {"phase": (1, 0, 0), "offsets": tables.line_offsets((-16.0, -1.0, 0.0, 2.5))},
     ),
+    "directional_profile": (
+        (CODES, DIRECTION),
+        {
+            "phase": (1, 0, 0),
+            "offsets": tables.line_offsets((-16.0, 0.0, 2.5)),
+            "window": (slice(1, 5), slice(0, 9), slice(35, 37)),
+        },
+    ),
     "directional_sum": (
         (CODES, DIRECTION),
         {
@@ -67,6 +75,16 @@ CALLS = {
     "local_entropy": ((GREY,), {"window": 15, "bins": 32, "table": tables.entropy_table(15**3)}),
     "local_variance": ((GREY,), {"window": 15}),
     "lookup": ((CODES,), {"table": SIGMOID}),
+    "net": (
+        ((CODES, CODES.view(np.int16), CODES),),
+        THREE
+        | {
+            "hidden": ((RNG.normal(0, 1, (9, 3)).astype(np.float32), np.ones(9, np.float32)),),
+            "weights": np.linspace(-1, 1, 9).astype(np.float32),
+            "bias": np.float32(1),
+            "sigmoid": SIGMOID,
+        },
+    ),
     "neuron": (((CODES, CODES.view(np.int16), CODES),), THREE | {"bias": np.float32(1), "sigmoid": SIGMOID}),
     "neuron_sums": (
         (X, Y),

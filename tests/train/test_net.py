@@ -1,4 +1,4 @@
-"""A small net of neurons: trained in integers, computed by the neuron's own kernel, taken only where it pays."""
+"""A small net of neurons: trained in integers, computed as the neuron one by one, taken only where it pays."""
 
 import json
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from labelled import QUICK, learn, settings, steps
 
 import gpu_nx47
-from gpu_nx47 import backend, tables
+from gpu_nx47 import backend
 from gpu_nx47.descent import Sample
 from gpu_nx47.engine import Engine
 from gpu_nx47.model import read_model
@@ -117,7 +117,7 @@ def test_a_run_with_a_net_has_one_answer(root, netted, tmp_path, monkeypatch):
     netted[0].write(file)
     assert read_model(file).digest == netted[0].digest
     whole = gpu_nx47.run(root, tmp_path / "a", {**QUICK, "model": str(file)})
-    monkeypatch.setattr("gpu_nx47.neuron.NET_VOXELS", 5000)  # slabs of one slice
+    monkeypatch.setattr("gpu_nx47.bank.PART_VOXELS", 5000)
     tiles = {"backend": "cpu", "tile": [20, 64, 31], "threads": 2}
     again = gpu_nx47.run(root, tmp_path / "b", {**QUICK, "model": str(file), **tiles})
     assert again.submission.read_bytes() == whole.submission.read_bytes()
@@ -158,4 +158,3 @@ def test_the_cross_entropy_of_codes_is_that_of_the_sums():
     expected = cross_entropy(meter, Sample.of(x, y), weights, bias)
     assert net._cross_entropy(engine, unit, x, y) == pytest.approx(expected, abs=1e-4)
     assert Layer is not None
-    assert tables.ramp_table()[32768 + 5] == 10

@@ -1,0 +1,186 @@
+"""Sixteen float32 at once, in one register of a processor with 512 bits: for sums that stay there until they are whole.
+
+Each function is a few instructions of LLVM on a vector of sixteen, none of which may be contracted or reordered, so it
+has the bits of sixteen scalars on any processor; one without such registers takes several narrower ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WIDTH: Final = 16
+_F32: Final = ir.FloatType()
+_VECTOR: Final = ir.VectorType(_F32, WIDTH)
+_INTS: Final = ir.VectorType(ir.IntType(32), WIDTH)
+_BYTES: Final = ir.VectorType(ir.IntType(8), WIDTH)
+_CODES: Final = ir.VectorType(ir.IntType(16), WIDTH)
+
+
+class _Floats(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="Floats")
+
+
+_FLOATS: Final = _Floats()
+
+
+@register_model(_Floats)
+class _FloatsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _instruction(build: Callable[..., Any]) -> Any:
+    return intrinsic(build)
+
+
+def _spread(builder: Any, value: Any, kind: Any) -> Any:
+    nothing = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(_INTS, [0] * WIDTH))
+
+
+def _constant(value: float) -> Any:
+    return ir.Constant(_VECTOR, [value] * WIDTH)
+
+
+def _bounded(builder: Any, value: Any, low: float, high: float) -> Any:
+    least, most = _constant(low), _constant(high)
+    value = builder.select(builder.fcmp_ordered(">", value, least), value, least)
+    return builder.select(builder.fcmp_ordered("<", value, most), value, most)
+
+
+def _rounded(builder: Any, value: Any, low: float, high: float) -> Any:
+    """Return rint(2048 value) within bounds."""
+    kind = ir.FunctionType(_VECTOR, [_VECTOR])
+    nearest = cgutils.get_or_insert_function(builder.module, kind, f"llvm.rint.v{WIDTH}f32")
+    return _bounded(builder, builder.call(nearest, [builder.fmul(value, _constant(2048.0))]), low, high)
+
+
+def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
+    start = builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+    return builder.bitcast(start, vector.as_pointer())
+
+
+@_instruction
+def same(_typing: Any, value: Any) -> Any:
+    """Return sixteen times a float32."""
+    return _FLOATS(types.float32), lambda _context, builder, _signature, given: _spread(builder, given[0], _VECTOR)
+
+
+@_instruction
+def standardised(_typing: Any, address: Any, index: Any, flip: Any, mean: Any, scale: Any) -> Any:
+    """Return (code - mean) * scale within -8..8 of sixteen 16-bit codes at an address, from an index on.
+
+    `flip`: 0 for uint16; 2^15 for int16.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        address, index, flip, mean, scale = given
+        start = builder.gep(builder.inttoptr(address, ir.IntType(16).as_pointer()), [index])
+        codes = builder.load(builder.bitcast(start, _CODES.as_pointer()), align=2)
+        sign = _spread(builder, flip, _INTS)
+        whole = builder.sub(builder.xor(builder.zext(codes, _INTS), sign), sign)
+        shifted = builder.fsub(builder.sitofp(whole, _VECTOR), _spread(builder, mean, _VECTOR))
+        return _bounded(builder, builder.fmul(shifted, _spread(builder, scale, _VECTOR)), -8.0, 8.0)
+
+    return _FLOATS(types.uint64, types.uint64, types.int32, types.float32, types.float32), generate
+
+
+@_instruction
+def load(_typing: Any, flat: Any, index: Any) -> Any:
+    """Return sixteen elements of a flat array of float32 from an index on; nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        array, at = given
+        return builder.load(_place(context, builder, signature.args[0], array, at, _VECTOR), align=4)
+
+    return _FLOATS(flat, types.uint64), generate
+
+
+def _bytes_at(builder: Any, address: Any, index: Any) -> Any:
+    start = builder.gep(builder.inttoptr(address, ir.IntType(8).as_pointer()), [index])
+    return builder.zext(builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1), _INTS)
+
+
+@_instruction
+def load_bytes(_typing: Any, address: Any, index: Any) -> Any:
+    """Return sixteen uint8 at an address, from an index on."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return builder.sitofp(_bytes_at(builder, *given), _VECTOR)
+
+    return _FLOATS(types.uint64, types.uint64), generate
+
+
+@_instruction
+def add_bytes(_typing: Any, low: Any, high: Any, index: Any) -> Any:
+    """Return the sums of sixteen uint8 at each of two addresses, from an index on; float32 holds them exactly."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        low, high, index = given
+        return builder.sitofp(builder.add(_bytes_at(builder, low, index), _bytes_at(builder, high, index)), _VECTOR)
+
+    return _FLOATS(types.uint64, types.uint64, types.uint64), generate
+
+
+@_instruction
+def add(_typing: Any, one: Any, other: Any) -> Any:
+    """Return one + other."""
+    return _FLOATS(_FLOATS, _FLOATS), lambda _context, builder, _signature, given: builder.fadd(*given)
+
+
+@_instruction
+def store(_typing: Any, floats: Any, flat: Any, index: Any) -> Any:
+    """Put sixteen float32 into a flat array from an index on; nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        value, array, at = given
+        builder.store(value, _place(context, builder, signature.args[1], array, at, _VECTOR), align=4)
+        return context.get_dummy_value()
+
+    return types.none(_FLOATS, flat, types.uint64), generate
+
+
+@_instruction
+def add_product(_typing: Any, total: Any, weight: Any, floats: Any) -> Any:
+    """Return total + weight * floats, rounded twice; weight is one float32."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        total, weight, value = given
+        return builder.fadd(total, builder.fmul(_spread(builder, weight, _VECTOR), value))
+
+    return _FLOATS(_FLOATS, types.float32, _FLOATS), generate
+
+
+@_instruction
+def ramp(_typing: Any, total: Any) -> Any:
+    """Return the ramp's output as the next neuron standardises it: rint(2048 total) / 2048 within 0..8."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        return builder.fmul(_rounded(builder, given[0], 0.0, 16384.0), _constant(2.0**-11))
+
+    return _FLOATS(_FLOATS), generate
+
+
+@_instruction
+def store_logits(_typing: Any, total: Any, flat: Any) -> Any:
+    """Put rint(2048 total) within -32767..32767, plus 32768, into the first sixteen elements of an array of int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        codes = builder.fptosi(_rounded(builder, given[0], -32767.0, 32767.0), _INTS)
+        offset = ir.Constant(_INTS, [32768] * WIDTH)
+        start = ir.Constant(ir.IntType(64), 0)
+        place = _place(context, builder, signature.args[1], given[1], start, _INTS)
+        builder.store(builder.add(codes, offset), place, align=4)
+        return context.get_dummy_value()
+
+    return types.none(_FLOATS, flat), generate

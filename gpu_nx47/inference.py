@@ -1,0 +1,155 @@
+"""Inference: what a trained neuron says of a box, tile by tile; features are computed, used and forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_nx47 import across, bank
+from gpu_nx47.journal.fingerprint import joined, tile_sums
+from gpu_nx47.journal.trace import tile_trace
+from gpu_nx47.stats import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.backend import Meter
+    from gpu_nx47.direction import Bearing
+    from gpu_nx47.engine import Engine, Slices, Tile
+    from gpu_nx47.neuron import Unit
+
+    _Said = tuple[Slices, NDArray[np.int64], list[NDArray], list[Any], list[Any]]
+    """Of a part of the box: where it is, counts of its probability, codes, fingerprints, traces."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the neuron said of a box."""
+
+    probability: NDArray[np.uint16]
+    histogram: Histogram
+    cells: NDArray[np.uint16] | None
+    """Joint cell of each voxel, where they were asked for."""
+    saved: dict[str, NDArray]
+    """Codes of the features that were to be kept."""
+    sums: dict[str, tuple[int, ...]]
+    """Fingerprint of each feature, where the record is to hold it."""
+    alone: NDArray[np.uint16] | None = None
+    """What the neuron said before its neighbours voted, where the record holds it."""
+    edges: tuple[int, int] = (0, 0)
+    """Of a surrogate: what `edges.meetings` found."""
+
+    @property
+    def of_volume(self) -> dict[str, Any]:
+        """What `solve.Solved` takes of it."""
+        return {"probability": self.probability, "cells": self.cells, "saved": self.saved, "alone": self.alone}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is kept, marked and told beside the probability."""
+
+    features: tuple[str, ...] = ()
+    """Whose codes are kept: the neuron's own, or others."""
+    mark: bool = False
+    """Fingerprint the neuron's features."""
+    tell: Callable[[dict[str, Any]], None] | None = None
+    """Gets the traces of each tile, in raster order."""
+
+
+def infer(
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    unit: Unit,
+    bearing: Bearing,
+    places: tuple[NDArray, ...] | None = None,
+    *,
+    votes: int = 1,
+    wanted: Wanted | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Found:
+    """Run the neuron over a box; then each voxel hears its neighbours along the sheet.
+
+    Parameters
+    ----------
+    engine : Engine
+        Where it works on some tiles only, the probability is 0 elsewhere.
+    grey : numpy.ndarray of uint8
+        The valid box.
+    unit : Unit
+    bearing : Bearing
+    places : tuple of numpy.ndarray, optional
+        For each feature the table from its codes to its part of the joint cell.
+    votes : int
+        How often the probability is averaged along the sheets.
+    wanted : Wanted, optional
+    progress : callable, optional
+        Called with (tiles done, tiles).
+    """
+    ask = wanted or Wanted()
+    names = tuple(dict.fromkeys((*unit.features, *ask.features)))
+    margin = bank.halo(names)
+    whole = np.zeros(grey.shape, np.uint16)
+    cells = None if places is None else np.empty(grey.shape, np.uint16)
+
+    def say(features: bank.TileBank) -> _Said:
+        tile, backend = features.tile, engine.backend
+        codes = {name: features.codes(name) for name in unit.features}
+        own = tuple(codes.values())
+        probability = unit.probability(backend, own)
+        whole[tile.core] = backend.to_host(probability)  # here: results that wait would be kept
+        if cells is not None and places is not None:
+            cells[tile.core] = _joint_cells(backend, own, places)
+        kept = [backend.to_host(codes[n] if n in codes else features.codes(n)) for n in ask.features]
+        marks = [tile_sums(backend, c, tile.start) for c in own] if ask.mark else []
+        told = _traces(backend, tile, (*codes.items(), ("neuron_output", probability))) if ask.tell else []
+        return tile.core, backend.histogram(probability), kept, marks, told
+
+    def work(tile: Tile) -> list[_Said]:
+        features = bank.TileBank(engine.backend, grey, tile, bearing, margin, names)
+        if ask.tell:  # each tile has its traces
+            return [say(features)]
+        said = []
+        for part in features.parts(names):
+            with engine.backend.asking(part.tile.voxels):
+                said.append(say(part))
+        return said
+
+    counts = np.zeros(65_536, np.int64)
+    saved: dict[str, NDArray] = {}
+    sums: dict[str, tuple[int, ...]] = {}
+    tiles = engine.map(grey.shape, work, progress)
+    for core, part_counts, kept, marks, told in chain.from_iterable(said for _, said in tiles):
+        counts += part_counts
+        for name, codes in zip(ask.features, kept, strict=True):
+            saved.setdefault(name, np.empty(grey.shape, codes.dtype))[core] = codes
+        for name, mark in zip(unit.features, marks, strict=False):
+            sums[name] = joined(mark, sums[name]) if name in sums else mark
+        for one in told:
+            if ask.tell:
+                ask.tell(one)
+    alone = whole.copy() if ask.tell else None
+    if bearing.field is not None:
+        for _ in range(votes):
+            whole, counts = across.voted(engine, whole, bearing.field)
+    return Found(whole, Histogram(counts), cells, saved, sums, alone)
+
+
+def _joint_cells(backend: Meter, codes: tuple[Any, ...], places: tuple[NDArray, ...]) -> NDArray[np.uint16]:
+    parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
+    cells: NDArray[np.uint16] = backend.to_host(sum(parts[1:], parts[0]))
+    return cells
+
+
+def _traces(backend: Meter, tile: Tile, named: Sequence[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Return the traces of a tile's codes; not metered: recording is no calculation of the run."""
+    stages = [name if name == "neuron_output" else f"feature_{name}" for name, _ in named]
+    return [
+        tile_trace(stage, backend.to_host(codes), backend.backend.histogram(codes), tile.start)
+        for stage, (_, codes) in zip(stages, named, strict=True)
+    ]
