@@ -54,7 +54,7 @@ def patterns(moments: NDArray[np.int64]) -> int:
     Parameters
     ----------
     moments : numpy.ndarray of int64, shape (components, 11)
-        From the kernel `component_moments`.
+        From the kernel `mask_moments`.
 
     Notes
     -----

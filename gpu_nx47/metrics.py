@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_nx47.alerts import Alert
-    from gpu_nx47.backend import Meter
     from gpu_nx47.engine import Engine
     from gpu_nx47.settings import Settings
     from gpu_nx47.solve import Solved, Story
@@ -47,7 +46,9 @@ def volume_counters(
     box = volume.box.voxels
     final, anchored, calibrated = solved.final, solved.hysteresis, solved.calibrated
     backend = engine.backend
-    moments = rescue.whole(backend, "the components", lambda: _components(backend, final))
+    moments: NDArray[np.int64] = rescue.whole(
+        backend, "the components", lambda: backend.mask_moments(backend.to_device(final), connectivity=26)
+    )
     grey = volume.grey[volume.box.slices]
     grey_counts = histogram(backend, grey)
     golden, points = counters.golden_points(
@@ -109,13 +110,6 @@ def _before_cleaning(solved: Solved) -> tuple[int, int]:
         active += int(np.count_nonzero(mask))
         golden += int(np.count_nonzero(mask & (solved.probability[rows] > solved.null.golden_limit)))
     return active, golden
-
-
-def _components(backend: Meter, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the moments of a mask's components; the labels, four bytes a voxel, are gone when it returns."""
-    labels, count = backend.label(backend.to_device(mask), connectivity=26)
-    moments: NDArray[np.int64] = backend.component_moments(labels, count=count)
-    return moments
 
 
 def _cleaner(

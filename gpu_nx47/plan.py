@@ -362,5 +362,5 @@ def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
 def _count(job: Job) -> list[tuple[str, int]]:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
-    # Anomalies are sparse: their mask and labels, and few runs; the final mask's labels, and as many runs as allowed.
-    return [("labels", 4 * job.voxels), ("anomalies, or runs of a mask", max(job.voxels, _runs(job)))]
+    # Bends in int16, the mask of the anomalous ones, and these listed: one voxel in ten, as noise has, in 20 bytes each.
+    return [("bends and anomalies", 5 * job.voxels), ("runs of a mask", _runs(job))]

@@ -67,6 +67,7 @@ CALLS = {
     "local_entropy": ((GREY,), {"window": 15, "bins": 32, "table": tables.entropy_table(15**3)}),
     "local_variance": ((GREY,), {"window": 15}),
     "lookup": ((CODES,), {"table": SIGMOID}),
+    "mask_moments": ((MASK,), {"connectivity": 6}),
     "neuron": (((CODES, CODES.view(np.int16), CODES),), THREE | {"bias": np.float32(1), "sigmoid": SIGMOID}),
     "neuron_sums": (
         (X, Y),
