@@ -112,6 +112,12 @@ def slabs(shape: Shape | tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
+def where(shape: tuple[int, ...], found: Callable[[slice], NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Return the flat index of each voxel that is found, ascending; `found` is asked for a slab at a time."""
+    plane = shape[1] * shape[2]
+    return np.concatenate([np.flatnonzero(found(rows)) + rows.start * plane for rows in slabs(shape)])
+
+
 def histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
     """Return the exact histogram of a volume on the host, from the kernel's of its slabs.
 
@@ -165,6 +171,23 @@ class Engine:
         z, y, x = (max(1, size // cell) for size in self.tile)
         other.tile, other._pieces = (z, y, x), None
         return other
+
+    def thinner(self, parts: int) -> Engine:
+        """Return an engine whose tiles are so many times thinner: for what needs hardly any margin."""
+        other = copy(self)
+        z, y, x = self.tile
+        other.tile = (max(1, z // parts), y, x)
+        return other
+
+    def together(self, *works: Callable[[], Any]) -> list[Any]:
+        """Return what each of some independent works returns; as many are done at once as tiles are.
+
+        They are begun in order, so the longest should stand first; an exception of one is raised here.
+        """
+        if self.threads == 1 or self.backend.NAME == "gpu":  # there, one volume at a time is what fits
+            return [work() for work in works]
+        with ThreadPoolExecutor(self.threads, "nx47-work", self.backend.enter_thread) as pool:
+            return [future.result() for future in [pool.submit(work) for work in works]]
 
     def map(
         self,

@@ -362,5 +362,5 @@ def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
 def _count(job: Job) -> list[tuple[str, int]]:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
-    # Bends in int16, the mask of the anomalous ones, and these listed: one voxel in ten, as noise has, in 20 bytes each.
+    # Bends in int16, the mask of the anomalous ones, and these listed: a tenth of the voxels in noise, 20 bytes each.
     return [("bends and anomalies", 5 * job.voxels), ("runs of a mask", _runs(job))]

@@ -72,7 +72,7 @@ def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np
 def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np.int64]:
     """Twin of law.mask_moments."""
     accept_mask_moments(mask, connectivity)
-    rows, first, edges = _runs_of(mask)
+    _, first, edges = _runs_of(mask)
     number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
     result = np.zeros((count, MOMENTS), np.int64)
     _sum_runs(first, edges, number, mask.shape[0], mask.shape[1], result)
