@@ -295,9 +295,10 @@ class _Tiles:
         # What one pass over a Gaussian gave beside the feature that it was made for.
         waiting = sum(2 * core * (len(results) - 1) for results in bank.shared(job.features).values())
         codes = 2 * (job.kept - 1) * core
-        result = 2 * core * (1 + job.cells + job.kept * job.codes)
+        # Probability and cells go to their place from the tile; the codes that are kept wait for their turn.
+        result = 2 * core * (1 + job.cells + 2 * job.kept * job.codes)
         self._features = shared + beside + waiting
-        self.probability = shared + beside + codes + 2 * result
+        self.probability = shared + beside + codes + result
         # Grey values, G(1), and in each of its 8 voxels' cell the six sums of the tensor, int64, twice.
         self._survey = (40 if job.law else 17) * self.crop(2 * direction.HALO) + 40 * job.draws
 

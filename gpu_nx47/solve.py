@@ -285,30 +285,28 @@ def infer(
         # Not metered: recording is no calculation of the run.
         return tile_trace(stage, backend.to_host(codes), backend.backend.histogram(codes), start)
 
-    def work(tile: Tile) -> tuple[NDArray, NDArray, NDArray | None, list[NDArray], list[Any], list[Any]]:
+    whole = np.empty(grey.shape, np.uint16)
+    cells = None if places is None else np.empty(grey.shape, np.uint16)
+    saved: dict[str, NDArray] = {}
+
+    def work(tile: Tile) -> tuple[NDArray[np.int64], list[NDArray], list[Any], list[Any]]:
         features = bank.TileBank(backend, grey, tile, bearing, margin, unit.features)
         codes = tuple(features.codes(name) for name in unit.features)
         probability = unit.probability(backend, codes)
-        cells = None
-        if places is not None:
+        whole[tile.core] = backend.to_host(probability)  # here: results that wait would be kept
+        if cells is not None and places is not None:
             parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
-            cells = backend.to_host(sum(parts[1:], parts[0]))
-        saved = [backend.to_host(c) for c in codes] if save else []
+            cells[tile.core] = backend.to_host(sum(parts[1:], parts[0]))
+        kept = [backend.to_host(c) for c in codes] if save else []
         marks = [tile_sums(backend, c, tile.start) for c in codes] if mark else []
         stages = (*(f"feature_{name}" for name in unit.features), "neuron_output") if tell else ()
         told = [trace(stage, c, tile.start) for stage, c in zip(stages, (*codes, probability), strict=False)]
-        return backend.to_host(probability), backend.histogram(probability), cells, saved, marks, told
+        return backend.histogram(probability), kept, marks, told
 
-    probability = np.zeros(grey.shape, np.uint16)
-    cells = None if places is None else np.empty(grey.shape, np.uint16)
     counts = np.zeros(65_536, np.int64)
-    saved: dict[str, NDArray] = {}
     sums: dict[str, tuple[int, ...]] = {}
-    for tile, (part, part_counts, part_cells, part_saved, part_sums, told) in engine.map(grey.shape, work, progress):
-        probability[tile.core] = part
+    for tile, (part_counts, part_saved, part_sums, told) in engine.map(grey.shape, work, progress):
         counts += part_counts
-        if cells is not None and part_cells is not None:
-            cells[tile.core] = part_cells
         for name, codes in zip(unit.features, part_saved, strict=False):
             saved.setdefault(name, np.empty(grey.shape, codes.dtype))[tile.core] = codes
         for name, marks in zip(unit.features, part_sums, strict=False):
@@ -316,10 +314,10 @@ def infer(
         if tell:
             for one in told:
                 tell(one)
-    alone = probability.copy() if tell else None
+    alone = whole.copy() if tell else None
     if bearing.field is not None:
-        probability, counts = across.voted(engine, probability, bearing.field)
-    return _Found(probability, Histogram(counts), cells, saved, sums, alone)
+        whole, counts = across.voted(engine, whole, bearing.field)
+    return _Found(whole, Histogram(counts), cells, saved, sums, alone)
 
 
 def _cell_tables(
