@@ -208,7 +208,8 @@ class Engine:
         try:
             yield from self._results(pieces, counted, progress)
         finally:
-            release_memory()
+            if len(pieces) > 1:  # what one tile alone took, the next work takes again
+                release_memory()
 
     def _fitting(self, shape: Shape) -> Shape:
         """Return the tile's size, halved until those worked on at once fit into what the devices have free."""
