@@ -115,7 +115,7 @@ def share_one_pool() -> None:
 
 
 def keep_pages() -> None:
-    """Have freed arrays stay with the process until `release_memory`, on usual pages, for the rest of it (Linux, glibc).
+    """Have freed arrays stay with the process until `release_memory`, on usual pages, from now on (Linux with glibc).
 
     Each tile takes and frees the same arrays. NumPy asks for huge pages for them, which the system has to find and to
     clear whole, and glibc gives much of them back between two tiles: measured on a 320-cube, a fifth of the processor

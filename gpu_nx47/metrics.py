@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -64,29 +65,21 @@ def volume_counters(
     """
     grey, origin = volume.grey[volume.box.slices], volume.box.start
     anomalous = counters.anomalies_listed(engine, solved.probability)
-
-    def told(found: findings.Clusters) -> list[dict[str, Any]]:
-        return findings.explained_clusters(engine, grey, solved, found, origin)
-
-    def bent() -> tuple[counters.Anomalies, list[dict[str, Any]]]:
-        bends = anomalous.clustered(engine)
-        return bends, told(findings.Clusters("anomaly", bends.index, bends.cluster, bends.excess))
-
-    def strange() -> tuple[int | None, str | None, list[dict[str, Any]]]:
-        unknown, reason, found = _unknown(solved, engine, references)
-        return unknown, reason, [one for kind in found for one in told(kind)]
-
-    agreed, (bends, odd), (unknown, reason, odder), old, moments, best, rows, grey_counts = engine.together(
+    agreed, bends, (unknown, reason, strange), old, moments, best, rows, grey_counts = engine.together(
         lambda: _agreed(solved, engine, settings),
-        bent,
-        strange,
+        lambda: anomalous.clustered(engine),
+        lambda: _unknown(solved, engine, references),
         lambda: v122.Counts.of(solved.probability, solved.final, tables.PROBABILITY_ONE),
         lambda: _components(engine.backend, solved.final),
         lambda: _golden(solved, settings.golden_points, origin),
         lambda: slices.table(volume, solved),
         lambda: histogram(engine.backend, grey),
     )
-    points = best.pop("golden_nonce_points_topk")
+    odd = [findings.Clusters("anomaly", bends.index, bends.cluster, bends.excess), *strange]
+    explained, *told = engine.together(
+        lambda: findings.explained_points(engine, grey, solved, best.pop("golden_nonce_points_topk"), origin),
+        *(partial(findings.explained_clusters, engine, grey, solved, one, origin) for one in odd),
+    )
     counted = {
         **_counted(volume),
         **_of_masks(agreed, rows, volume.box.voxels),
@@ -95,14 +88,14 @@ def volume_counters(
         "largest_component": int(moments[:, 0].max()) if len(moments) else 0,
         "patterns_detected": counters.patterns(moments),
         **best,
-        "golden_nonce_points_topk": findings.explained_points(engine, grey, solved, points, origin),
+        "golden_nonce_points_topk": explained,
         "unknown_discoveries": unknown,
         "unknown_discoveries_reason": reason,
         "anomalies_detected": bends.voxels,
         "anomaly_clusters": bends.clusters,
     }
     by_chance = {"expected_by_chance": _by_chance(solved, counted)}
-    return {**counted, **by_chance, "findings": [*odd, *odder], "slices": rows}, old
+    return {**counted, **by_chance, "findings": [one for kind in told for one in kind], "slices": rows}, old
 
 
 def _agreed(solved: Solved, engine: Engine, settings: Settings) -> dict[str, Any]:
