@@ -204,8 +204,9 @@ class Listed:
         return cls(mask, index, excess, (low, high))
 
     def clustered(self, engine: Engine) -> Anomalies:
-        """Put them into clusters."""
+        """Put them into clusters, once: their mask is let go."""
         cluster, clusters = clusters_of(engine, self.mask, self.index)
+        self.mask = self.mask[:0].copy()
         return Anomalies(len(self.index), clusters, *self.limits, self.index, cluster, self.excess)
 
 

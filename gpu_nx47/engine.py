@@ -138,6 +138,14 @@ def _histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
     return total
 
 
+def _released(work: Callable[[], Result]) -> Result:
+    """Return what work returns, its freed memory given back: other work goes on beside what comes next."""
+    try:
+        return work()
+    finally:
+        release_memory()
+
+
 class Engine:
     """Runs work over tiles on a pool of threads.
 
@@ -186,8 +194,9 @@ class Engine:
         """
         if self.threads == 1 or self.backend.NAME == "gpu":  # there, one volume at a time is what fits
             return [work() for work in works]
+        release_memory()
         with ThreadPoolExecutor(self.threads, "nx47-work", self.backend.enter_thread) as pool:
-            return [future.result() for future in [pool.submit(work) for work in works]]
+            return [future.result() for future in [pool.submit(_released, work) for work in works]]
 
     def map(
         self,

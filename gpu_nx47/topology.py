@@ -48,6 +48,7 @@ def fill_cavities(backend: Backend | Meter, mask: NDArray[np.bool_]) -> tuple[ND
     outside = ~mask
     starts, lasts = _runs(outside)
     there, count = backend.label(backend.to_device(outside), connectivity=6, at=backend.to_device(starts))
+    del outside
     labels = backend.to_host(there)
     closed = np.ones(count + 1, np.bool_)
     closed[0] = False

@@ -173,7 +173,7 @@ if sys.argv[1] == "kept":
 faults = []
 for _ in range(6):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    arrays = [np.ones(20_000_000, np.uint8) for _ in range(4)]
+    arrays = [np.ones(10_000_000, np.uint8) for _ in range(8)]
     del arrays
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 held = hardware.rss_bytes()
