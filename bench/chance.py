@@ -69,7 +69,7 @@ def judged(grey: NDArray[np.uint8], seed: int, threads: int) -> dict[str, Any]:
     solved = solve.solve(grey, engine, settings, story, None)
     volume = Volume(Source("bench", None, ()), grey, Box((0, 0, 0), grey.shape), "uint8", None, None, "", grey.size)
     with story.stage("count"):
-        counted = metrics.volume_counters(volume, solved, engine, settings, None)
+        counted, _ = metrics.volume_counters(volume, solved, engine, settings, None)
     told = counted["expected_by_chance"]
     seconds = {name: stage["seconds"] for name, stage in story.stages.items()}
     return {

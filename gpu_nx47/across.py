@@ -89,6 +89,10 @@ class Across:
         self._away = frozenset(away)
         self._profiles: dict[int, Any] = {}
 
+    def forget(self) -> None:
+        """Let go of what was kept to be read again."""
+        self._along, self._steps, self._profiles = None, {}, {}
+
     def of(self, part: Tile) -> Across:
         """Return what reads a part of the tile: `mean` and `profile`. The mean along the sheets is shared."""
         other = copy(self)
@@ -227,7 +231,9 @@ def voted(
     offsets = tables.disk_offsets(VOTE)
     weights = mean_weights(offsets.shape[1])
 
-    def work(tile: Tile) -> tuple[NDArray, NDArray]:
+    whole = np.zeros_like(probability)
+
+    def work(tile: Tile) -> NDArray[np.int64]:
         crop = tile.crop(VOTE_REACH)
         direction, phase = field.cut(crop)
         found = backend.directional_sum(
@@ -239,12 +245,12 @@ def voted(
             shift=DISK_SHIFT,
             signed=False,
         )
-        core = found[tile.within(0, VOTE_REACH)].copy()
-        return backend.to_host(core), backend.histogram(core)
+        core = tile.cut(found, 0, VOTE_REACH)
+        whole[tile.core] = backend.to_host(core)  # here: results that wait would be kept
+        counted: NDArray[np.int64] = backend.histogram(core)
+        return counted
 
-    whole = np.zeros_like(probability)
     counts = np.zeros(65_536, np.int64)
-    for tile, (part, part_counts) in engine.map(probability.shape, work, progress):
-        whole[tile.core] = part
+    for _, part_counts in engine.map(probability.shape, work, progress):
         counts += part_counts
     return whole, counts

@@ -16,7 +16,7 @@ import numpy as np
 from gpu_nx47 import tables
 from gpu_nx47.across import HALO, LAYER_REACH, STEP_REACH, Across
 from gpu_nx47.errors import SettingsError
-from gpu_nx47.settings import SCALED_FEATURES, split_feature
+from gpu_nx47.settings import ALONG_SHEETS, SCALED_FEATURES, split_feature
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class TileBank:
     margin : int
         The largest halo that will be asked for: what is sent to the device.
     names : sequence of str
-        Features that will be asked for: what they have in common is computed together. Any other may be, too.
+        Features that will be asked for: what they have in common is computed together, and forgotten behind the last
+        of them. Any other may be asked for, too.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class TileBank:
         self._margin = margin
         self._grey = backend.to_device(grey[tile.crop(margin)].copy())
         self._scales = sorted({scale for name in names for scale in scales(name)})
+        self._left = set(names)
         self._shared = shared(names)
         self._smooth: dict[float, Any] = {}
         self._stencils: dict[tuple[str, float], Any] = {}
@@ -163,7 +165,18 @@ class TileBank:
         """Return the codes of a feature on the tile's core, on the device, C-contiguous."""
         if name in self._whole:
             return self.tile.cut(self._whole[name], 0, 0, self._held)
-        return feature(name).compute(self)
+        found = feature(name).compute(self)
+        if name in self._left:
+            self._left.remove(name)
+            self._forget()
+        return found
+
+    def _forget(self) -> None:
+        """Let go of what none of the features that are left is made of: else it would stay until the tile is done."""
+        self._scales = sorted({scale for name in self._left for scale in scales(name)})
+        self._smooth = {sigma: codes for sigma, codes in self._smooth.items() if sigma in self._scales}
+        if not any(base(name) in ALONG_SHEETS for name in self._left):
+            self.across.forget()
 
     def parts(self, names: Sequence[str]) -> list[TileBank]:
         """Return a bank for each part of the tile that these features are to be had of; ask one after the other.

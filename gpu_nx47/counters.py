@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ import numpy as np
 
 from gpu_nx47 import rescue, stats, tables
 from gpu_nx47.atomic import whole_file
-from gpu_nx47.engine import slabs
+from gpu_nx47.engine import slabs, where
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from gpu_nx47.engine import Engine, Tile
 
-GOLDEN_SPACING: Final = 8
-"""Golden points are at least this many voxels apart."""
 ROBUST_Z: Final = 6.0
 MAD_TO_DEVIATION: Final = 1.4826
 LAPLACE_SHIFT: Final = 4
@@ -54,7 +53,7 @@ def patterns(moments: NDArray[np.int64]) -> int:
     Parameters
     ----------
     moments : numpy.ndarray of int64, shape (components, 11)
-        From the kernel `component_moments`.
+        From the kernel `mask_moments`.
 
     Notes
     -----
@@ -120,50 +119,6 @@ def _smallest_eigenvector(
     return vectors[np.arange(len(zz)), :, smallest]
 
 
-def golden_points(
-    probability: NDArray[np.uint16], mask: NDArray[np.bool_], above: int, limit: int, origin: tuple[int, int, int]
-) -> tuple[int, list[dict[str, Any]]]:
-    """Return how many voxels of the mask lie above a code, and the best of them at least 8 voxels apart.
-
-    Parameters
-    ----------
-    probability, mask : arrays of the valid box
-    above : int
-        Probability code that must be exceeded.
-    limit : int
-        Points listed; 0: all.
-    origin : tuple of int
-        Position of the box in the volume.
-    """
-    index = np.flatnonzero(mask & (probability > above))
-    value = probability.reshape(-1)[index]
-    order = np.lexsort((index, -value.astype(np.int64)))
-    points: list[dict[str, Any]] = []
-    taken: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
-    for k in order.tolist():
-        z, y, x = (int(v) for v in np.unravel_index(index[k], probability.shape))
-        cell = (z // GOLDEN_SPACING, y // GOLDEN_SPACING, x // GOLDEN_SPACING)
-        if _near(taken, cell, (z, y, x)):
-            continue
-        taken.setdefault(cell, []).append((z, y, x))
-        place = dict(zip("zyx", (z + origin[0], y + origin[1], x + origin[2]), strict=True))
-        points.append({**place, "p": int(value[k]) / tables.PROBABILITY_ONE})
-        if limit and len(points) == limit:
-            break
-    return len(index), points
-
-
-def _near(taken: dict, cell: tuple[int, int, int], point: tuple[int, int, int]) -> bool:
-    around = (-1, 0, 1)
-    for dz in around:
-        for dy in around:
-            for dx in around:
-                for other in taken.get((cell[0] + dz, cell[1] + dy, cell[2] + dx), ()):
-                    if sum((a - b) ** 2 for a, b in zip(point, other, strict=True)) < GOLDEN_SPACING**2:
-                        return True
-    return False
-
-
 @dataclass(frozen=True)
 class Anomalies:
     """Voxels where the logit bends as it does nowhere else."""
@@ -186,21 +141,28 @@ def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
     return bent(engine, bend, *usual(counts))
 
 
+def anomalies_listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
+    """Return the voxels that `anomalies` counts, before they are put into clusters: then no bend is held any more."""
+    bend, counts = bends(engine, probability)
+    return Listed.of(bend, *usual(counts))
+
+
 def bends(engine: Engine, probability: NDArray[np.uint16]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
     """Return the codes of the Laplacian of the logit code, and their histogram."""
     table = tables.logit_table()
     bend = np.empty(probability.shape, np.int16)
 
-    def work(tile: Tile) -> tuple[NDArray, NDArray]:
+    def work(tile: Tile) -> NDArray[np.int64]:
         codes = engine.backend.to_device(probability[tile.crop(1)].copy())
         logit = engine.backend.lookup(codes, table=engine.backend.to_device(table))
         codes = engine.backend.laplacian(logit, shift=LAPLACE_SHIFT)[tile.within(0, 1)].copy()
-        return engine.backend.histogram(codes), engine.backend.to_host(codes)
+        bend[tile.core] = engine.backend.to_host(codes)  # here: results that wait would be kept
+        counted: NDArray[np.int64] = engine.backend.histogram(codes)
+        return counted
 
     counts = np.zeros(65_536, np.int64)
-    for tile, (part, codes) in engine.map(probability.shape, work):
+    for _, part in engine.thinner(4).map(probability.shape, work):
         counts += part
-        bend[tile.core] = codes
     return bend, counts
 
 
@@ -214,14 +176,38 @@ def usual(counts: NDArray[np.int64]) -> tuple[int, float]:
 
 def bent(engine: Engine, bend: NDArray[np.int16], median: int, reach: float) -> Anomalies:
     """Return the voxels whose bend is further than `reach` from the median."""
-    low, high = median - reach, median + reach
-    mask = np.empty(bend.shape, np.bool_)
-    for rows in slabs(bend.shape):
-        mask[rows] = (bend[rows] < low) | (bend[rows] > high)
-    index = np.flatnonzero(mask)
-    excess = (bend.reshape(-1)[index] - np.float64(median)) * (ROBUST_Z / reach)
-    cluster, clusters = clusters_of(engine, mask, index)
-    return Anomalies(len(index), clusters, low, high, index, cluster, excess)
+    return Listed.of(bend, median, reach).clustered(engine)
+
+
+@dataclass
+class Listed:
+    """Anomalous voxels that are not in clusters yet."""
+
+    mask: NDArray[np.bool_]
+    index: NDArray[np.int64]
+    excess: NDArray[np.float64]
+    limits: tuple[float, float]
+
+    @classmethod
+    def of(cls, bend: NDArray[np.int16], median: int, reach: float) -> Listed:
+        """Return the voxels whose bend is further than `reach` from the median."""
+        low, high = median - reach, median + reach
+        # Compared as integers: beside a float each bend would become one.
+        least, most = math.ceil(low), math.floor(high)
+        mask = np.empty(bend.shape, np.bool_)
+
+        def found(rows: slice) -> NDArray[np.bool_]:
+            return np.logical_or(bend[rows] < least, bend[rows] > most, out=mask[rows])
+
+        index = where(bend.shape, found)
+        excess = (bend.reshape(-1)[index] - np.float64(median)) * (ROBUST_Z / reach)
+        return cls(mask, index, excess, (low, high))
+
+    def clustered(self, engine: Engine) -> Anomalies:
+        """Put them into clusters, once: their mask is let go."""
+        cluster, clusters = clusters_of(engine, self.mask, self.index)
+        self.mask = self.mask[:0].copy()
+        return Anomalies(len(self.index), clusters, *self.limits, self.index, cluster, self.excess)
 
 
 def clusters_of(engine: Engine, mask: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
@@ -386,8 +372,10 @@ def anchor_calibration(
     counted: Counter[str] = Counter(both=0, either=0, final=0, final_anchored=0, final_calibrated=0)
     for part in slabs(final.shape):
         a, c, f = anchored[part], calibrated[part], final[part]
-        masks = {"both": a & c, "either": a | c, "final": f, "final_anchored": f & a, "final_calibrated": f & c}
+        masks = {"both": a & c, "final": f, "final_anchored": f & a, "final_calibrated": f & c}
         counted.update({name: int(np.count_nonzero(mask)) for name, mask in masks.items()})
+        counted["either"] += int(np.count_nonzero(a)) + int(np.count_nonzero(c))
+    counted["either"] -= counted["both"]
     return {
         **counted,
         "final_without_anchor": int(np.count_nonzero(clean(calibrated))),

@@ -118,6 +118,12 @@ def slabs(shape: Shape | tuple[int, ...]) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
+def where(shape: tuple[int, ...], found: Callable[[slice], NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """Return the flat index of each voxel that is found, ascending; `found` is asked for a slab at a time."""
+    plane = shape[1] * shape[2]
+    return np.concatenate([np.flatnonzero(found(rows)) + rows.start * plane for rows in slabs(shape)])
+
+
 def histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
     """Return the exact histogram of a volume on the host, from the kernel's of its slabs.
 
@@ -136,6 +142,14 @@ def _histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
     parts = (np.ascontiguousarray(array[part]) for part in slabs(array.shape))
     total: NDArray[np.int64] = sum(backend.histogram(backend.to_device(part)) for part in parts)
     return total
+
+
+def _released(work: Callable[[], Result]) -> Result:
+    """Return what work returns, its freed memory given back: other work goes on beside what comes next."""
+    try:
+        return work()
+    finally:
+        release_memory()
 
 
 class Engine:
@@ -172,6 +186,24 @@ class Engine:
         other.tile, other._pieces = (z, y, x), None
         return other
 
+    def thinner(self, parts: int) -> Engine:
+        """Return an engine whose tiles are so many times thinner: for what needs hardly any margin."""
+        other = copy(self)
+        z, y, x = self.tile
+        other.tile = (max(1, z // parts), y, x)
+        return other
+
+    def together(self, *works: Callable[[], Any]) -> list[Any]:
+        """Return what each of some independent works returns; as many are done at once as tiles are.
+
+        They are begun in order, so the longest should stand first; an exception of one is raised here.
+        """
+        if self.threads == 1 or self.backend.NAME == "gpu":  # there, one volume at a time is what fits
+            return [work() for work in works]
+        release_memory()
+        with ThreadPoolExecutor(self.threads, "nx47-work", self.backend.enter_thread) as pool:
+            return [future.result() for future in [pool.submit(_released, work) for work in works]]
+
     def map(
         self,
         shape: Shape,
@@ -191,7 +223,8 @@ class Engine:
         try:
             yield from self._results(pieces, counted, progress)
         finally:
-            release_memory()
+            if len(pieces) > 1:  # what one tile alone took, the next work takes again
+                release_memory()
 
     def _fitting(self, shape: Shape) -> Shape:
         """Return the tile's size, halved until those worked on at once fit into what the devices have free."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import alerts, findings, load, metrics, outside, overlay, slices
+from gpu_nx47 import alerts, findings, load, metrics, outside, overlay, slices, v122
 from gpu_nx47.ahead import Ahead
 from gpu_nx47.alerts import Alert
 from gpu_nx47.errors import InputError
@@ -275,11 +275,15 @@ class FileWork:
                 found = [Alert.of("CONSTANT_VOLUME", volume.box.voxels, None, name)]
                 training: dict[str, Any] = {"selected_features": [], "train_mode": "autonomous", "train_info": None}
             else:
-                counted = metrics.volume_counters(volume, solved, self.engine, self.settings, self.references)
+                counted, old = metrics.volume_counters(volume, solved, self.engine, self.settings, self.references)
                 found = metrics.volume_alerts(name, solved, counted)
                 training = metrics.training_block(solved)
-                old = metrics.old_block(solved, counted["materials_detected"], time.monotonic() - started)
-                training["v122"] = old
+                training["v122"] = v122.block(
+                    old,
+                    materials=counted["materials_detected"],
+                    features=len(solved.selected.names),
+                    elapsed_s=time.monotonic() - started,
+                )
         for alert in found:
             self.emit(alert.event())
         for point in counted["golden_nonce_points_topk"]:

@@ -173,15 +173,15 @@ def explained_clusters(
     told, peaks = [], []
     for number in largest:
         inside = np.flatnonzero(found.cluster == number)
-        peak = int(inside[np.argmax(np.abs(found.strength[inside].astype(np.float64)))])
-        place = np.stack(np.unravel_index(found.index[inside], grey.shape)) + np.array(origin)[:, None]
+        peak = int(inside[np.argmax(np.abs(found.strength[inside].astype(np.float64, copy=False)))])
+        low, high = _box(found.index[inside], grey.shape)
         at = [int(v) + o for v, o in zip(np.unravel_index(found.index[peak], grey.shape), origin, strict=True)]
         peaks.append(int(found.index[peak]))
         told.append({
             "kind": found.kind,
             "voxels": len(inside),
-            "start": [int(v) for v in place.min(axis=1)],
-            "stop": [int(v) + 1 for v in place.max(axis=1)],
+            "start": [first + o for first, o in zip(low, origin, strict=True)],
+            "stop": [last + 1 + o for last, o in zip(high, origin, strict=True)],
             "peak": dict(zip("zyx", at, strict=True)),
             "strength": float(found.strength[peak]),
         })  # fmt: skip
@@ -191,6 +191,17 @@ def explained_clusters(
         for k, one in enumerate(told):
             one["unusual"] = rarity(solved.histograms, {name: codes[name][k] for name in names})
     return told
+
+
+def _box(index: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """Return the lowest and the highest z, y, x of some voxels, an axis at a time: a cluster may fill the volume."""
+    low, high = [], []
+    for step, length in zip((shape[1] * shape[2], shape[2], 1), shape, strict=True):
+        place = index // step
+        place %= length
+        low.append(int(place.min()))
+        high.append(int(place.max()))
+    return low, high
 
 
 def write_picture(

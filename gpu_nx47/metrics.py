@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import alerts, chance, counters, findings, neuron, rescue, segmentation, slices, survey, tables, v122
+from gpu_nx47 import (
+    alerts,
+    chance,
+    counters,
+    findings,
+    golden,
+    neuron,
+    rescue,
+    segmentation,
+    slices,
+    survey,
+    tables,
+    v122,
+)
 from gpu_nx47.engine import histogram, slabs
 
 if TYPE_CHECKING:
@@ -42,80 +56,101 @@ def volume_counters(
     engine: Engine,
     settings: Settings,
     references: counters.References | None,
-) -> dict[str, Any]:
-    """Return the counters of a solved volume that need no clock."""
-    box = volume.box.voxels
-    final, anchored, calibrated = solved.final, solved.hysteresis, solved.calibrated
-    backend = engine.backend
-    moments = rescue.whole(backend, "the components", lambda: _components(backend, final))
-    grey = volume.grey[volume.box.slices]
-    grey_counts = histogram(backend, grey)
-    golden, points = counters.golden_points(
-        solved.probability, final, solved.null.golden_limit, settings.golden_points, volume.box.start
+) -> tuple[dict[str, Any], v122.Counts]:
+    """Return the counters of a solved volume that need no clock, and what the old definitions find in it.
+
+    Notes
+    -----
+    What needs none of the others' results is counted at once; what takes longest begins first.
+    """
+    grey, origin = volume.grey[volume.box.slices], volume.box.start
+    anomalous = counters.anomalies_listed(engine, solved.probability)
+    agreed, bends, (unknown, reason, strange), old, moments, best, rows, grey_counts = engine.together(
+        lambda: _agreed(solved, engine, settings),
+        lambda: anomalous.clustered(engine),
+        lambda: _unknown(solved, engine, references),
+        lambda: v122.Counts.of(solved.probability, solved.final, tables.PROBABILITY_ONE),
+        lambda: _components(engine.backend, solved.final),
+        lambda: _golden(solved, settings.golden_points, origin),
+        lambda: slices.table(volume, solved),
+        lambda: histogram(engine.backend, grey),
     )
-    bends = counters.anomalies(engine, solved.probability)
-    unknown, reason, strange = _unknown(solved, engine, references)
-    n_final, n_anchor, n_calibrated = (int(np.count_nonzero(m)) for m in (final, anchored, calibrated))
-    uncleaned, uncleaned_golden = _before_cleaning(solved)
+    odd = [findings.Clusters("anomaly", bends.index, bends.cluster, bends.excess), *strange]
+    explained, *told = engine.together(
+        lambda: findings.explained_points(engine, grey, solved, best.pop("golden_nonce_points_topk"), origin),
+        *(partial(findings.explained_clusters, engine, grey, solved, one, origin) for one in odd),
+    )
     counted = {
         **_counted(volume),
-        "pixels_anchor_detected": n_anchor,
-        "pixels_papyrus_without_anchor": int(np.count_nonzero(calibrated & ~anchored)),
-        "pixels_active_before_cleaning": uncleaned,
-        "pixels_active_final": n_final,
-        "pixels_active_calibrated": n_calibrated,
-        "pixels_final_anchored": int(np.count_nonzero(final & anchored)),
-        "anchor_calibration": counters.anchor_calibration(
-            anchored, calibrated, final, _cleaner(engine, settings, final, uncleaned)
-        ),
-        "cleaning": list(solved.cleaning),
-        "active_ratio_final": n_final / box,
-        "active_ratio_hysteresis": n_anchor / box,
-        "active_ratio_calibrated": n_calibrated / box,
+        **_of_masks(agreed, rows, volume.box.voxels),
         "materials_detected": len(moments),
-        "materials_by_class": counters.materials_by_class(grey_counts, volume.grey.size - box),
+        "materials_by_class": counters.materials_by_class(grey_counts, volume.grey.size - volume.box.voxels),
         "largest_component": int(moments[:, 0].max()) if len(moments) else 0,
         "patterns_detected": counters.patterns(moments),
-        "golden_before_cleaning": uncleaned_golden if solved.null.tallies else None,
-        "golden_nonce_detected": golden if solved.null.tallies else None,
-        "golden_nonce_limit": solved.null.golden_limit / tables.PROBABILITY_ONE if solved.null.tallies else None,
-        "golden_nonce_points_topk": findings.explained_points(engine, grey, solved, points, volume.box.start),
+        **best,
+        "golden_nonce_points_topk": explained,
         "unknown_discoveries": unknown,
         "unknown_discoveries_reason": reason,
         "anomalies_detected": bends.voxels,
         "anomaly_clusters": bends.clusters,
     }
-    odd = [findings.Clusters("anomaly", bends.index, bends.cluster, bends.excess), *strange]
-    told = [findings.explained_clusters(engine, grey, solved, one, volume.box.start) for one in odd]
+    by_chance = {"expected_by_chance": _by_chance(solved, counted)}
+    return {**counted, **by_chance, "findings": [one for kind in told for one in kind], "slices": rows}, old
+
+
+def _agreed(solved: Solved, engine: Engine, settings: Settings) -> dict[str, Any]:
+    """Return `anchor_calibration`, and the steps of the cleaning."""
+    anchored, calibrated, final = solved.hysteresis, solved.calibrated, solved.final
+    either = sum(int(np.count_nonzero(anchored[rows] | calibrated[rows])) for rows in slabs(final.shape))
+    cleaner = _cleaner(engine, settings, final, either)
+    agreed = counters.anchor_calibration(anchored, calibrated, final, cleaner)
+    return {"anchor_calibration": agreed, "cleaning": list(solved.cleaning)}
+
+
+def _of_masks(agreed: dict[str, Any], rows: dict[str, list[Any]], box: int) -> dict[str, Any]:
+    """Return the counters of the masks' voxels, from what is known of their slices and of what they share."""
+    shared = agreed["anchor_calibration"]
+    anchored, calibrated, final = (sum(rows[name]) for name in ("hysteresis", "calibrated", "final"))
     return {
-        **counted,
-        "expected_by_chance": _by_chance(solved, counted),
-        "findings": [one for kind in told for one in kind],
-        "slices": slices.table(volume, solved),
+        "pixels_anchor_detected": anchored,
+        "pixels_papyrus_without_anchor": calibrated - shared["both"],
+        "pixels_active_before_cleaning": shared["either"],
+        "pixels_active_final": final,
+        "pixels_active_calibrated": calibrated,
+        "pixels_final_anchored": shared["final_anchored"],
+        **agreed,
+        "active_ratio_final": final / box,
+        "active_ratio_hysteresis": anchored / box,
+        "active_ratio_calibrated": calibrated / box,
     }
+
+
+def _golden(solved: Solved, listed: int, origin: tuple[int, int, int]) -> dict[str, Any]:
+    """Return the counters of golden voxels, and the best of these; null where nothing tells what is golden."""
+    limit, known = solved.null.golden_limit, bool(solved.null.tallies)
+    bright = golden.brighter(solved.probability, limit)
+    active = solved.hysteresis.reshape(-1)[bright] | solved.calibrated.reshape(-1)[bright]
+    number, points = golden.golden_points(solved.probability, solved.final, limit, listed, origin, bright)
+    return {
+        "golden_before_cleaning": int(np.count_nonzero(active)) if known else None,
+        "golden_nonce_detected": number if known else None,
+        "golden_nonce_limit": limit / tables.PROBABILITY_ONE if known else None,
+        "golden_nonce_points_topk": points,
+    }
+
+
+def _components(backend: Meter, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the moments of a mask's components."""
+    moments: NDArray[np.int64] = rescue.whole(
+        backend, "the components", lambda: backend.mask_moments(backend.to_device(mask), connectivity=26)
+    )
+    return moments
 
 
 def _by_chance(solved: Solved, counted: dict[str, Any]) -> dict[str, Any]:
     if not solved.null.tallies:  # no neuron, so no surrogates
         return {}
     return chance.expected(solved.final.shape, counted, solved.null)
-
-
-def _before_cleaning(solved: Solved) -> tuple[int, int]:
-    """Return the voxels of hysteresis OR calibrated, and the golden ones of them; by slabs, for the memory's sake."""
-    active = golden = 0
-    for rows in slabs(solved.final.shape):
-        mask = solved.hysteresis[rows] | solved.calibrated[rows]
-        active += int(np.count_nonzero(mask))
-        golden += int(np.count_nonzero(mask & (solved.probability[rows] > solved.null.golden_limit)))
-    return active, golden
-
-
-def _components(backend: Meter, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the moments of a mask's components; the labels, four bytes a voxel, are gone when it returns."""
-    labels, count = backend.label(backend.to_device(mask), connectivity=26)
-    moments: NDArray[np.int64] = backend.component_moments(labels, count=count)
-    return moments
 
 
 def _cleaner(
@@ -246,18 +281,6 @@ def training_block(solved: Solved) -> dict[str, Any]:
         },
         "null": {"shape": list(solved.null.shape), "families": list(solved.null.tallies)},
     }
-
-
-def old_block(solved: Solved, materials: int, elapsed_s: float) -> dict[str, Any]:
-    """Return the block `v122`."""
-    return v122.block(
-        solved.probability,
-        solved.final,
-        one=tables.PROBABILITY_ONE,
-        materials=materials,
-        features=len(solved.selected.names),
-        elapsed_s=elapsed_s,
-    )
 
 
 def throughput(story: Story, volume: Volume, elapsed_s: float) -> dict[str, Any]:

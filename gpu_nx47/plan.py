@@ -300,9 +300,10 @@ class _Tiles:
         # Codes of the whole tile where a part alone would cost more; at forensic of all features.
         whole = min(job.kept, sum(bank.base(name) not in bank.IN_PARTS for name in job.features))
         codes = 2 * (job.kept - 1) * core if job.codes else 2 * whole * core + 2 * job.kept * part
-        result = 2 * core * (1 + job.cells + job.kept * job.codes)
+        # Probability and cells go to their place from the tile; the codes that are kept wait for their turn.
+        result = 2 * core * (1 + job.cells + 2 * job.kept * job.codes)
         self._features = shared + beside + waiting
-        self.probability = shared + beside + codes + 2 * result
+        self.probability = shared + beside + codes + result
         # Grey values, G(1), and in each of its 8 voxels' cell the six sums of the tensor, int64, twice.
         self._survey = (40 if job.law else 17) * self.crop(2 * direction.HALO) + 40 * job.draws
 
@@ -367,5 +368,5 @@ def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
 def _count(job: Job) -> list[tuple[str, int]]:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
-    # Anomalies are sparse: their mask and labels, and few runs; the final mask's labels, and as many runs as allowed.
-    return [("labels", 4 * job.voxels), ("anomalies, or runs of a mask", max(job.voxels, _runs(job)))]
+    # Bends in int16, the mask of the anomalous ones, and these listed: a tenth of the voxels in noise, 20 bytes each.
+    return [("bends and anomalies", 5 * job.voxels), ("runs of a mask", _runs(job))]

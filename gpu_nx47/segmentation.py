@@ -157,6 +157,7 @@ def clean(
         return mask
     steps = []
     here = np.ascontiguousarray(backend.to_host(mask))
+    del mask  # with the first step there is another
     if settings.pinholes:
         here, step = topology.plug_pinholes(backend, here, settings.pinholes)
         steps.append(step)

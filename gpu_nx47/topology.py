@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from gpu_nx47.engine import where
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,6 +48,7 @@ def fill_cavities(backend: Backend | Meter, mask: NDArray[np.bool_]) -> tuple[ND
     outside = ~mask
     starts, lasts = _runs(outside)
     there, count = backend.label(backend.to_device(outside), connectivity=6, at=backend.to_device(starts))
+    del outside
     labels = backend.to_host(there)
     closed = np.ones(count + 1, np.bool_)
     closed[0] = False
@@ -62,12 +65,18 @@ def fill_cavities(backend: Backend | Meter, mask: NDArray[np.bool_]) -> tuple[ND
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the flat index of the first and of the last voxel of each run of true voxels along x."""
-    ends = mask.copy()
-    np.greater(mask[:, :, 1:], mask[:, :, :-1], out=ends[:, :, 1:])
-    first = np.flatnonzero(ends)
-    ends[:, :, -1] = mask[:, :, -1]
-    np.greater(mask[:, :, :-1], mask[:, :, 1:], out=ends[:, :, :-1])
-    return first, np.flatnonzero(ends)
+
+    def first(rows: slice) -> NDArray[np.bool_]:
+        part, found = mask[rows], mask[rows].copy()
+        np.greater(part[:, :, 1:], part[:, :, :-1], out=found[:, :, 1:])
+        return found
+
+    def last(rows: slice) -> NDArray[np.bool_]:
+        part, found = mask[rows], mask[rows].copy()
+        np.greater(part[:, :, :-1], part[:, :, 1:], out=found[:, :, :-1])
+        return found
+
+    return where(mask.shape, first), where(mask.shape, last)
 
 
 def _at_border(starts: NDArray[np.int64], lasts: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -124,7 +133,7 @@ def _small_groups(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the voxels (flat indices) of the groups that may be plugs, and the group of each."""
     closed = backend.to_host(backend.closing(backend.to_device(mask), radius=REACH, shape="box"))
-    new = closed > mask
+    new = np.greater(closed, mask, out=closed)
     index = np.flatnonzero(new)
     there, count = backend.label(backend.to_device(new), connectivity=26, at=backend.to_device(index))
     group = backend.to_host(there)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,28 +18,53 @@ if TYPE_CHECKING:
 GOLDEN_QUANTILE: Final = 0.9999
 ANOMALY_QUANTILE: Final = 0.9995
 UNKNOWN_PROBABILITY: Final = 0.9995
-_HIGHEST_BEND: Final = 6 * 65_535
 
 
-def block(
-    probability: NDArray,
-    mask: NDArray[np.bool_],
-    *,
-    one: float,
-    materials: int,
-    features: int,
-    elapsed_s: float,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Counts:
+    """What the old definitions find in a volume."""
+
+    golden: int
+    unknown: int
+    anomalies: int
+    active: int
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, probability: NDArray, mask: NDArray[np.bool_], one: float) -> Counts:
+        """Count.
+
+        Parameters
+        ----------
+        probability : numpy.ndarray, shape (z, y, x)
+            Probabilities, as codes or floats.
+        mask : numpy.ndarray of bool, same shape
+            The final mask.
+        one : float
+            The value that stands for probability 1.
+        """
+        z, y, x = probability.shape
+        parts = list(slabs(probability.shape))
+        golden, _ = _above_quantile((probability[part] for part in parts), z * y * x, GOLDEN_QUANTILE)
+        _, bent = _above_quantile(_bends(probability), z * y * x, ANOMALY_QUANTILE)
+        certain = UNKNOWN_PROBABILITY * one
+        if probability.dtype.kind != "f":
+            certain = floor(certain)  # compared as integers: beside a float each code would become one
+        return cls(
+            sum(int(np.count_nonzero((probability[part] >= golden) & mask[part])) for part in parts),
+            sum(int(np.count_nonzero(probability[part] > certain)) for part in parts),
+            bent,
+            int(np.count_nonzero(mask)),
+            (z, y, x),
+        )
+
+
+def block(counts: Counts, *, materials: int, features: int, elapsed_s: float) -> dict[str, Any]:
     """Return V122's counters, each with its formula and whether the data can change it.
 
     Parameters
     ----------
-    probability : numpy.ndarray, shape (z, y, x)
-        Probabilities, as codes or floats.
-    mask : numpy.ndarray of bool, same shape
-        The final mask.
-    one : float
-        The value that stands for probability 1.
+    counts : Counts
     materials : int
         Components of the final mask.
     features : int
@@ -46,28 +72,20 @@ def block(
     elapsed_s : float
         Seconds of this volume.
     """
-    z, y, x = probability.shape
-    golden, _ = _above_quantile((probability[part] for part in slabs(probability.shape)), z * y * x, GOLDEN_QUANTILE)
-    _, bent = _above_quantile(_bends(probability), z * y * x, ANOMALY_QUANTILE)
+    z, y, x = counts.shape
     operations = y * x * (12 * features + 200)
     return {
         "golden_nonce_detected": _entry(
-            int(np.count_nonzero((probability >= golden) & mask)),
-            "voxels with p above their own 99.99th percentile, within the mask",
-            True,
+            counts.golden, "voxels with p above their own 99.99th percentile, within the mask", True
         ),
-        "unknown_discoveries": _entry(
-            int(np.count_nonzero(probability > UNKNOWN_PROBABILITY * one)), "voxels with p > 0.9995", False
-        ),
+        "unknown_discoveries": _entry(counts.unknown, "voxels with p > 0.9995", False),
         "anomalies_detected": _entry(
-            bent,
-            "voxels with |Laplacian of p| above its own 99.95th percentile",
-            True,
+            counts.anomalies, "voxels with |Laplacian of p| above its own 99.95th percentile", True
         ),
         "patterns_detected": _entry(materials, "equal to materials_detected", False),
         "calc_ops_estimated": _entry(operations, "H W (12 k + 200), k features", True),
         "calc_per_sec": _entry(operations / elapsed_s if elapsed_s > 0 else 0.0, "calc_ops_estimated / elapsed", False),
-        "active_pixels": _entry(int(np.count_nonzero(mask)), "voxels of the final mask", False),
+        "active_pixels": _entry(counts.active, "voxels of the final mask", False),
         "shape": [z, y, x],
     }
 
@@ -102,28 +120,32 @@ def _above_quantile(parts: Iterable[NDArray], size: int, quantile: float) -> tup
     Parameters
     ----------
     parts : iterable of numpy.ndarray
-        The values: floats, or codes from 0 to 393,210.
+        The values.
     size : int
         Number of values in all parts.
     quantile : float
         0..1.
+
+    Notes
+    -----
+    Only the values from the quantile's rank up are kept, so what is far below them is compared once and forgotten.
     """
     position = quantile * (size - 1)
     rank = floor(position)
-    ranks = [rank, min(rank + 1, size - 1)]
-    counts = np.zeros(_HIGHEST_BEND + 2, np.int64)
-    floats: list[NDArray] = []
+    kept = size - rank
+    top: NDArray | None = None
     for part in parts:
-        if part.dtype.kind == "f":
-            floats.append(part.reshape(-1))
-        else:  # the histogram of codes is quicker, and small
-            found = np.bincount(part.reshape(-1))
-            counts[: len(found)] += found
-    if floats:
-        values = np.concatenate(floats)
-        low, high = np.partition(values, ranks)[ranks]
+        values = part.reshape(-1)
+        if top is not None:
+            values = np.concatenate([top, values if len(top) < kept else values[values > top[0]]])
+        if len(values) > kept:
+            values = np.partition(values, -kept)[-kept:]
+        top = np.partition(values, [0, min(1, len(values) - 1)])
+    if top is None:
+        raise ValueError("a quantile of no values")
+    low, high = top[0], top[min(1, kept - 1)]
+    if top.dtype.kind == "f":
         limit = high if position > rank and high > low else np.nextafter(low, np.inf)
-        return float(limit), int(np.count_nonzero(values >= limit))
-    low, high = np.searchsorted(np.cumsum(counts), ranks, side="right")
-    limit = high if position > rank and high > low else low + 1
-    return int(limit), int(counts[limit:].sum())
+        return float(limit), int(np.count_nonzero(top >= limit))
+    limit = int(high) if position > rank and high > low else int(low) + 1
+    return limit, int(np.count_nonzero(top >= limit))

@@ -29,7 +29,7 @@ from cpu_fallback.law._directional import directional_peak, directional_profile,
 from cpu_fallback.law._entropy import local_entropy
 from cpu_fallback.law._gaussian import band_pass, gaussian, gaussians
 from cpu_fallback.law._gradient import gradient_along, gradient_magnitude, laplacian, stencils
-from cpu_fallback.law._label import component_moments, hysteresis, label, remove_small
+from cpu_fallback.law._label import component_moments, hysteresis, label, mask_moments, remove_small
 from cpu_fallback.law._morphology import closing, dilation, erosion, opening
 from cpu_fallback.law._neuron import net, neuron, neuron_sums
 from cpu_fallback.law._projection import z_projection
@@ -69,6 +69,7 @@ __all__ = [
     "local_entropy",
     "local_variance",
     "lookup",
+    "mask_moments",
     "net",
     "neuron",
     "neuron_sums",

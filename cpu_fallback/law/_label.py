@@ -18,11 +18,13 @@ MOMENTS = 11
 
 # The dense part; what is done for each run of true voxels, for each labelled voxel and each face follows the data.
 _LABEL = 1  # each voxel is compared with the one on its left
+_MOMENTS = 3  # comparison with the neighbour along each axis
 OPERATIONS: dict[str, Callable[..., float]] = {
     "label": lambda *, connectivity, at=None: _LABEL,
     "hysteresis": lambda *, weak, strong: 2 + _LABEL + 1,  # two comparisons, look-up of the label
     "remove_small": lambda *, min_size, connectivity: 1 + _LABEL + 1,  # size of each label, look-up
-    "component_moments": lambda *, count: 3,  # comparison with the neighbour along each axis
+    "component_moments": lambda *, count: _MOMENTS,
+    "mask_moments": lambda *, connectivity: _LABEL + _MOMENTS,
 }
 
 
@@ -57,11 +59,23 @@ def accept_component_moments(labels: NDArray[np.int32], count: int) -> None:
     """Refuse what `component_moments` does not define, for law and twin alike."""
     _checks.volume("component_moments", labels, np.int32)
     _checks.integer("component_moments", "count", count, 0, 2**31 - 1)
-    if labels.size * max(labels.shape) ** 2 >= 2**63:
-        raise ValueError(f"component_moments: expected voxels * (longest axis)^2 < 2^63, got shape {labels.shape}")
+    _summable("component_moments", labels)
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > count:
         raise ValueError(f"component_moments: expected labels in 0..{count}, got {low}..{high}")
+
+
+def accept_mask_moments(mask: NDArray[np.bool_], connectivity: int) -> None:
+    """Refuse what `mask_moments` does not define, for law and twin alike."""
+    _checks.volume("mask_moments", mask, np.bool_)
+    _checks.one_of("mask_moments", "connectivity", connectivity, CONNECTIVITIES)
+    _checks.at_most_int32("mask_moments", mask)
+    _summable("mask_moments", mask)
+
+
+def _summable(kernel: str, array: NDArray) -> None:
+    if array.size * max(array.shape) ** 2 >= 2**63:
+        raise ValueError(f"{kernel}: expected voxels * (longest axis)^2 < 2^63, got shape {array.shape}")
 
 
 def label(
@@ -278,3 +292,33 @@ def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np
         for side in (along[:1], along[-1:], along[1:][differs], along[:-1][differs]):
             result[:, 10] += np.bincount(side.reshape(-1), minlength=count + 1)[1:]
     return result
+
+
+def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np.int64]:
+    """Return the `component_moments` of a mask's components, together with their `label`: no labels are kept.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of bool, shape (z, y, x)
+    connectivity : {6, 26}
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (components, 11)
+        As `component_moments` returns it. On the host.
+
+    Raises
+    ------
+    TypeError
+        Not a NumPy array of bool.
+    ValueError
+        Not a non-empty C-contiguous volume of less than 2^31 voxels, another connectivity, or voxels *
+        (longest axis)^2 >= 2^63.
+
+    Notes
+    -----
+    Law: `component_moments` of the labels and the count that `label` returns.
+    """
+    accept_mask_moments(mask, connectivity)
+    labels, count = label(mask, connectivity=connectivity)
+    return component_moments(labels, count=count)

@@ -11,7 +11,7 @@ from cpu_fallback.twin._directional import directional_peak, directional_profile
 from cpu_fallback.twin._entropy import local_entropy
 from cpu_fallback.twin._gaussian import band_pass, gaussian, gaussians
 from cpu_fallback.twin._gradient import gradient_along, gradient_magnitude, laplacian, stencils
-from cpu_fallback.twin._label import component_moments, hysteresis, label, remove_small
+from cpu_fallback.twin._label import component_moments, hysteresis, label, mask_moments, remove_small
 from cpu_fallback.twin._morphology import closing, dilation, erosion, opening
 from cpu_fallback.twin._neuron import net, neuron, neuron_sums
 from cpu_fallback.twin._projection import z_projection
@@ -45,6 +45,7 @@ __all__ = [
     "local_entropy",
     "local_variance",
     "lookup",
+    "mask_moments",
     "net",
     "neuron",
     "neuron_sums",

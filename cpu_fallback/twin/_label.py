@@ -11,6 +11,7 @@ from cpu_fallback.law._label import (
     accept_component_moments,
     accept_hysteresis,
     accept_label,
+    accept_mask_moments,
     accept_remove_small,
 )
 from cpu_fallback.twin._jit import compiled
@@ -65,6 +66,16 @@ def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np
     accept_component_moments(labels, count)
     result = np.zeros((count, MOMENTS), np.int64)
     _moments(labels, result)
+    return result
+
+
+def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np.int64]:
+    """Twin of law.mask_moments."""
+    accept_mask_moments(mask, connectivity)
+    _, first, edges = _runs_of(mask)
+    number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
+    result = np.zeros((count, MOMENTS), np.int64)
+    _sum_runs(first, edges, number, mask.shape[0], mask.shape[1], result)
     return result
 
 
@@ -312,3 +323,45 @@ def _add_run(moments: NDArray[np.int64], z: int, y: int, start: int, end: int, f
     moments[8] += z * xs
     moments[9] += y * xs
     moments[10] += faces
+
+
+@compiled
+def _sum_runs(
+    first: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    number: NDArray[np.int32],
+    depth: int,
+    height: int,
+    result: NDArray[np.int64],
+) -> None:
+    for z in range(depth):
+        for y in range(height):
+            r = z * height + y
+            for i in range(first[r], first[r + 1]):
+                start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
+                _add_run(result[number[i] - 1], z, y, start, end, 2 + 4 * (end - start))
+            if y > 0:
+                _cover(first, edges, number, r, r - 1, result)
+            if z > 0:
+                _cover(first, edges, number, r, r - height, result)
+
+
+@compiled
+def _cover(
+    first: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    number: NDArray[np.int32],
+    row: int,
+    other: int,
+    result: NDArray[np.int64],
+) -> None:
+    """Take off the faces that two rows hide from each other: voxels that share one are of one component."""
+    i, j = first[row], first[other]
+    while i < first[row + 1] and j < first[other + 1]:
+        shared = min(edges[2 * i + 1], edges[2 * j + 1]) - max(edges[2 * i], edges[2 * j])
+        if shared > 0:
+            result[number[i] - 1, 10] -= 2 * shared
+        if edges[2 * i + 1] < edges[2 * j + 1]:
+            i += 1
+        else:
+            j += 1

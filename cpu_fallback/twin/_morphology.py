@@ -31,21 +31,24 @@ def dilation(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape:
 def opening(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
     """Twin of law.opening."""
     accept("opening", mask, radius, shape)
-    return _apply(_GROW, _apply(_SHRINK, mask, radius, shape), radius, shape)
+    return _apply(_GROW, _apply(_SHRINK, mask, radius, shape), radius, shape, own=True)
 
 
 def closing(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
     """Twin of law.closing."""
     accept("closing", mask, radius, shape)
-    return _apply(_SHRINK, _apply(_GROW, mask, radius, shape), radius, shape)
+    return _apply(_SHRINK, _apply(_GROW, mask, radius, shape), radius, shape, own=True)
 
 
-def _apply(flip: np.uint8, mask: NDArray[np.bool_], radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
+def _apply(
+    flip: np.uint8, mask: NDArray[np.bool_], radius: tuple[int, int, int], shape: str, *, own: bool = False
+) -> NDArray[np.bool_]:
+    """Dilate or erode; `own`: the mask may be written over, where its shape allows that."""
     # An erosion is the dilation of the complement, outside complemented too: one code, bytes flipped on the way.
     depth, height, width = mask.shape
     reach_z, reach_y, reach_x = (min(int(r), n - 1) for r, n in zip(radius, mask.shape, strict=True))
     source = mask.view(np.uint8)
-    result = source.copy()
+    result = source if own and shape != "cross" else source.copy()
     start = source if shape == "cross" else result
     _columns(start.reshape(1, depth, height * width), reach_z, flip, result.reshape(1, depth, height * width))
     _columns(start, reach_y, flip, result)

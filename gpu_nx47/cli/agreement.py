@@ -85,6 +85,7 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "local_entropy": ((u8,), {"window": 5, "bins": 16, "table": tables.entropy_table(125)}),
         "local_variance": ((u8,), {"window": 7}),
         "lookup": ((u16,), {"table": table}),
+        "mask_moments": ((mask,), {"connectivity": 26}),
         "neuron": (((u16, wide, table[u16]),), {**scaled, **sigmoid}),
         "neuron_sums": (
             (samples, (samples[0] > 0).astype(np.uint8)),

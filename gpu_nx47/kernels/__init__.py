@@ -18,7 +18,7 @@ from gpu_nx47.kernels._directional import directional_peak, directional_profile,
 from gpu_nx47.kernels._entropy import local_entropy
 from gpu_nx47.kernels._gaussian import band_pass, gaussian, gaussians
 from gpu_nx47.kernels._gradient import gradient_along, gradient_magnitude, laplacian, stencils
-from gpu_nx47.kernels._label import component_moments, hysteresis, label, remove_small
+from gpu_nx47.kernels._label import component_moments, hysteresis, label, mask_moments, remove_small
 from gpu_nx47.kernels._launch import forget_tables, page_locked
 from gpu_nx47.kernels._loader import cupy
 from gpu_nx47.kernels._morphology import closing, dilation, erosion, opening
@@ -58,6 +58,7 @@ __all__ = [
     "local_entropy",
     "local_variance",
     "lookup",
+    "mask_moments",
     "net",
     "neuron",
     "neuron_sums",

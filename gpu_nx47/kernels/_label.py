@@ -11,6 +11,7 @@ from cpu_fallback.law._label import (
     accept_component_moments,
     accept_hysteresis,
     accept_label,
+    accept_mask_moments,
     accept_remove_small,
 )
 from gpu_nx47.kernels._launch import THREADS, blocks, each, empty, host, i64, shadow, zeros
@@ -76,6 +77,13 @@ def component_moments(labels: Any, /, *, count: int) -> NDArray[np.int64]:
         launch(FILE, "moments", grid, labels, *i64(depth, height, width), sums)
     result: NDArray[np.int64] = host(sums).astype(np.int64)
     return result
+
+
+def mask_moments(mask: Any, /, *, connectivity: int) -> NDArray[np.int64]:
+    """Port of law.mask_moments."""
+    accept_mask_moments(shadow(mask), connectivity)
+    labels, count = label(mask, connectivity=connectivity)
+    return component_moments(labels, count=count)
 
 
 def _components(mask: Any, corners: bool) -> Any:

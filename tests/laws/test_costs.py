@@ -275,6 +275,7 @@ DATA_DEPENDENT = {
     "hysteresis": "unions happen where voxels touch",
     "remove_small": "unions happen where voxels touch",
     "component_moments": "sums run over labelled voxels only",
+    "mask_moments": "sums run over true voxels only",
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from cpu_fallback import law
+from cpu_fallback import costs, law
 
 SHAPES = [(1, 1, 1), (1, 1, 8), (1, 6, 1), (9, 1, 1), (1, 5, 7), (2, 3, 4), (3, 11, 2), (7, 8, 9), (12, 15, 21)]
 DENSITIES = [0.0, 0.05, 0.2, 0.35, 0.6, 0.9, 1.0]
@@ -139,6 +139,16 @@ def test_component_moments_are_a_plain_loops(shape, density):
     assert np.array_equal(got, moments(labels, count))
     touching = np.random.default_rng([84, *shape]).integers(0, 4, shape).astype(np.int32)
     assert np.array_equal(law.component_moments(touching, count=5), moments(touching, 5))
+
+
+@connectivities
+@cases
+def test_mask_moments_are_those_of_the_labels(shape, density, connectivity):
+    mask = draw(shape, density)
+    labels, count = law.label(mask, connectivity=connectivity)
+    assert np.array_equal(law.mask_moments(mask, connectivity=connectivity), moments(labels, count))
+    together = costs.operations("label", connectivity=26) + costs.operations("component_moments", count=1)
+    assert costs.operations("mask_moments", connectivity=26) == together
 
 
 def test_component_moments_of_a_cuboid():

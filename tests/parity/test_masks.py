@@ -77,6 +77,15 @@ def test_component_moments(agree, seeds):
             agree("component_moments", mixed, count=3)
 
 
+def test_mask_moments(agree, seeds):
+    for seed in seeds:
+        for mask in (draw_mask(seed), draw_sparse(seed), draw_grey(seed) >= 128):
+            for connectivity in (6, 26):
+                agree("mask_moments", mask, connectivity=connectivity)
+    assert agree("mask_moments", np.zeros((2, 3, 4), np.bool_), connectivity=26).shape == (0, 11)
+    assert agree("mask_moments", np.ones((1, 2, 5000), np.bool_), connectivity=6)[0, 10] == 4 * 5000 + 2 * 5000 + 4
+
+
 def test_component_moments_of_nothing(agree):
     assert agree("component_moments", np.zeros((2, 3, 4), np.int32), count=0).shape == (0, 11)
     assert not agree("component_moments", np.zeros((2, 3, 4), np.int32), count=2).any()
@@ -146,6 +155,8 @@ REFUSED = [
     (TypeError, "count as an integer", "component_moments", [LABELS], {"count": None}),
     (ValueError, "count in 0..2147483647, got -1", "component_moments", [LABELS], {"count": -1}),
     (ValueError, "labels in 0..1, got 0..2", "component_moments", [THREES], {"count": 1}),
+    (TypeError, "mask_moments: expected dtype bool, got int32", "mask_moments", [LABELS], {"connectivity": 6}),
+    (ValueError, "mask_moments: .*connectivity", "mask_moments", [MASK], {"connectivity": 18}),
     (ValueError, "labels in 0..1, got -1..-1", "component_moments", [LABELS - np.int32(1)], {"count": 1}),
 ]
 for _kernel in ("erosion", "dilation", "opening", "closing"):
@@ -175,6 +186,7 @@ def test_refused(refuse, error, words, kernel, arrays, parameters):
         ("label", np.bool_, {"connectivity": 6}),
         ("hysteresis", np.uint16, {"weak": 1, "strong": 1}),
         ("remove_small", np.bool_, {"min_size": 1, "connectivity": 6}),
+        ("mask_moments", np.bool_, {"connectivity": 6}),
     ],
 )
 def test_refused_are_volumes_of_more_voxels_than_labels(refuse, kernel, dtype, parameters):
@@ -192,3 +204,4 @@ def test_refused_are_axes_whose_squares_overflow(refuse):
     except MemoryError:
         pytest.skip("this machine does not promise memory that it may not have")
     refuse(ValueError, r"\(longest axis\)\^2 < 2\^63", "component_moments", long, count=0)
+    refuse(ValueError, r"\(longest axis\)\^2 < 2\^63", "mask_moments", long == 1, connectivity=6)

@@ -356,7 +356,7 @@ def solved(grey, **changes):
     found = solve.solve(grey, engine, settings, solve.Story("a", lambda _: None, engine), None)
     box = Box((0, 0, 0), grey.shape)
     volume = Volume(Source("a", None, ()), grey, box, "uint8", None, None, "", grey.size)
-    counted = metrics.volume_counters(volume, found, engine, settings, None)
+    counted, _ = metrics.volume_counters(volume, found, engine, settings, None)
     return counted, {alert.code for alert in metrics.volume_alerts("a", found, counted)}
 
 

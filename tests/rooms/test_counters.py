@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from cpu_fallback import law
-from gpu_nx47 import counters, engine, tables, v122
+from gpu_nx47 import counters, engine, golden, tables, v122
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.stats import Histogram
@@ -48,17 +48,17 @@ def test_golden_points_are_the_best_and_apart():
     rng = np.random.default_rng(0)
     probability = rng.integers(0, 65_536, (20, 22, 24)).astype(np.uint16)
     mask = rng.random(probability.shape) < 0.5
-    number, points = counters.golden_points(probability, mask, 60_000, 0, (3, 3, 3))
+    number, points = golden.golden_points(probability, mask, 60_000, 0, (3, 3, 3))
     assert number == int((mask & (probability > 60_000)).sum())
     place = np.array([[p["z"] - 3, p["y"] - 3, p["x"] - 3] for p in points])
     distance = np.sqrt(((place[:, None] - place[None]) ** 2).sum(-1))
-    assert (distance[~np.eye(len(place), dtype=bool)] >= counters.GOLDEN_SPACING).all()
+    assert (distance[~np.eye(len(place), dtype=bool)] >= golden.GOLDEN_SPACING).all()
     assert points[0]["p"] * 65_535 == pytest.approx(int(probability[mask].max()))
     # Every golden voxel is a point or lies near a better one.
     for z, y, x in np.argwhere(mask & (probability > 60_000)):
-        near = np.sqrt(((place - (z, y, x)) ** 2).sum(1)) < counters.GOLDEN_SPACING
+        near = np.sqrt(((place - (z, y, x)) ** 2).sum(1)) < golden.GOLDEN_SPACING
         assert probability[tuple(place[near].T)].max() >= probability[z, y, x]
-    assert counters.golden_points(probability, mask, 60_000, 11, (3, 3, 3))[1] == points[:11]
+    assert golden.golden_points(probability, mask, 60_000, 11, (3, 3, 3))[1] == points[:11]
 
 
 def test_anomalies_against_numpy():
@@ -133,7 +133,7 @@ def test_v122_gives_its_constants_on_any_noise(seed):
     """11, 52 and 3072 on every 320x320 image of noise: constants of the image size, and marked as such."""
     noise = np.random.default_rng(seed).random((1, 320, 320))
     mask = noise >= np.quantile(noise, 0.97)
-    block = v122.block(noise, mask, one=1.0, materials=5, features=6, elapsed_s=2.0)
+    block = v122.block(v122.Counts.of(noise, mask, one=1.0), materials=5, features=6, elapsed_s=2.0)
     assert block["golden_nonce_detected"]["value"] == 11
     assert block["anomalies_detected"]["value"] == 52
     assert block["active_pixels"]["value"] == 3072
@@ -158,11 +158,11 @@ def test_v122_quantile_counts_as_numpy_does():
 def test_v122_counts_the_same_slab_by_slab(monkeypatch):
     codes = np.random.default_rng(3).integers(0, 65_536, (9, 12, 13)).astype(np.uint16)
     mask = codes > 60_000
-    whole = v122.block(codes, mask, one=65_535, materials=1, features=6, elapsed_s=1.0)
+    whole = v122.Counts.of(codes, mask, one=65_535)
     monkeypatch.setattr(engine, "SLAB_VOXELS", 400)
     assert (np.concatenate(list(v122._bends(codes))) == np.abs(v122.laplacian(codes))).all()
-    assert v122.block(codes, mask, one=65_535, materials=1, features=6, elapsed_s=1.0) == whole
-    assert whole["golden_nonce_detected"]["value"] == int((codes > np.quantile(codes, 0.9999))[mask].sum())
+    assert v122.Counts.of(codes, mask, one=65_535) == whole
+    assert whole.golden == int((codes > np.quantile(codes, 0.9999))[mask].sum())
 
 
 def test_v122_laplacian_is_scipys():

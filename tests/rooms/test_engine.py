@@ -11,6 +11,7 @@ from cpu_fallback import law
 from gpu_nx47 import bank, direction, settings
 from gpu_nx47 import engine as engine_room
 from gpu_nx47.backend import Meter
+from gpu_nx47.counters import bends
 from gpu_nx47.direction import Bearing
 from gpu_nx47.engine import Engine, histogram, slabs, tiles
 from gpu_nx47.errors import SettingsError
@@ -116,3 +117,41 @@ def test_the_histogram_of_slabs_is_that_of_the_whole(monkeypatch, voxels, dtype)
     meter = Meter(law)
     assert (histogram(meter, array) == law.histogram(np.ascontiguousarray(array))).all()
     assert meter.total()[0] == array.size, "as many operations are counted as for the whole"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_independent_works_give_their_results_in_order(threads):
+    began = []
+
+    def work(number):
+        began.append(number)
+        if number == 5:
+            raise ValueError("the fifth")
+        return number * number
+
+    engine = Engine(Meter(law), (8, 8, 8), threads)
+    assert engine.together(*(lambda n=n: work(n) for n in range(5))) == [0, 1, 4, 9, 16]
+    assert sorted(began) == list(range(5))
+    with pytest.raises(ValueError, match="the fifth"):
+        engine.together(lambda: work(5), lambda: work(6))
+
+
+def test_works_are_done_at_once_by_as_many_threads_as_there_are():
+    meet = threading.Barrier(2, timeout=60)  # breaks where one of them is not begun before the other ends
+    assert Engine(Meter(law), (8, 8, 8), 2).together(meet.wait, meet.wait) in ([0, 1], [1, 0])
+
+
+def test_thinner_tiles_give_the_same_bits():
+    values = np.random.default_rng(4).integers(0, 65_536, (19, 20, 21)).astype(np.uint16)
+    engine = Engine(Meter(law), (16, 16, 16), 2)
+    assert [tile.stop[0] for tile, _ in engine.thinner(4).map(values.shape, lambda tile: None)][::4] == [
+        4,
+        8,
+        12,
+        16,
+        19,
+    ]
+    assert engine.thinner(100).tile == (1, 16, 16)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(bends(engine, values), bends(engine.thinner(5), values), strict=True)
+    )

@@ -147,7 +147,7 @@ def test_discoveries_are_clusters_that_the_volumes_before_lack(monkeypatch):
     before = counters.References()
     before.compare(found.selected.names, np.zeros((2, 2, 2), np.uint16), np.ones((2, 2, 2), bool))
     monkeypatch.setitem(found.__dict__, "cells", cells)
-    counted = metrics.volume_counters(volume, found, engine, QUICK, before)
+    counted, _ = metrics.volume_counters(volume, found, engine, QUICK, before)
     assert counted["unknown_discoveries"] == strange.sum() > 0
     told = [one for one in counted["findings"] if one["kind"] == "discovery"]
     labels, _ = ndimage.label(strange, np.ones((3, 3, 3)))

@@ -161,3 +161,39 @@ def test_a_status_without_the_peak_is_no_peak(tmp_path):
     assert room._high_water_mark(tmp_path / "status") is None
     (tmp_path / "status").write_text("VmPeak:\t9 kB\nVmHWM:\t    1234 kB\n")
     assert room._high_water_mark(tmp_path / "status") == 1234 * 1024
+
+
+PAGES = """
+import ctypes, resource, sys
+import numpy as np
+from gpu_nx47 import hardware
+if sys.argv[1] == "kept":
+    hardware.share_one_pool()
+    hardware.keep_pages()
+faults = []
+for _ in range(6):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = [np.ones(10_000_000, np.uint8) for _ in range(8)]
+    del arrays
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+held = hardware.rss_bytes()
+hardware.release_memory()
+print(max(faults[1:]), held - hardware.rss_bytes(), ctypes.CDLL(None).prctl(42, 0, 0, 0, 0))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_arrays_are_taken_again_without_new_pages_until_all_are_given_back():
+    """In a process of its own: it is told once and for all."""
+    if room._glibc() is None:
+        pytest.skip("another C library")
+
+    def child(way):
+        done = subprocess.run([sys.executable, "-c", PAGES, way], capture_output=True, text=True, check=True)
+        return map(int, done.stdout.split())
+
+    faults, given_back, usual = child("kept")
+    assert faults < 1000, "80 MB are 20,000 pages"
+    assert given_back > 60_000_000
+    assert usual == 1
+    assert list(child("left alone"))[2] == 0

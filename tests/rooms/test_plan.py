@@ -92,7 +92,7 @@ def test_every_array_of_a_stage_is_in_its_account():
     assert stages["count"]["grey values"] == n
     assert stages["count"]["probability"] == stages["count"]["joint cells"] == 2 * n
     assert stages["count"]["masks"] == 3 * n
-    assert stages["count"]["labels"] == 4 * n
+    assert stages["count"]["bends and anomalies"] == 5 * n
 
 
 def test_the_tile_shrinks_until_the_plan_fits():

@@ -75,6 +75,7 @@ CALLS = {
     "local_entropy": ((GREY,), {"window": 15, "bins": 32, "table": tables.entropy_table(15**3)}),
     "local_variance": ((GREY,), {"window": 15}),
     "lookup": ((CODES,), {"table": SIGMOID}),
+    "mask_moments": ((MASK,), {"connectivity": 6}),
     "net": (
         ((CODES, CODES.view(np.int16), CODES),),
         THREE

@@ -78,6 +78,7 @@ def test_masks(agree, grey):
     agree("label", mask, connectivity=6)
     agree("label", mask, connectivity=26, at=np.arange(mask.size)[::-3])
     agree("component_moments", labels, count=count)
+    agree("mask_moments", mask, connectivity=26)
     agree("remove_small", mask, min_size=4, connectivity=6)
     agree("hysteresis", grey.astype(np.uint16) << 8, weak=40_000, strong=62_000)
 
