@@ -25,6 +25,7 @@ PRESET_VALUES: Final[dict[str, dict[str, Any]]] = {
         "segment.weak": 0.45,
         "segment.ratio": 0.03,
         "segment.dust": 100,
+        "segment.dust_connectivity": 26,
         "segment.pinholes": 0,
         "segment.cavities": False,
         "features.fixed": FIRST_SIX,

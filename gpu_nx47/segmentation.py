@@ -152,7 +152,7 @@ def clean(
     if any(settings.opening):
         mask = backend.opening(mask, radius=settings.opening, shape="box")
     if settings.dust > 1:
-        mask = backend.remove_small(mask, min_size=settings.dust, connectivity=26)
+        mask = backend.remove_small(mask, min_size=settings.dust, connectivity=settings.dust_connectivity)
     if not (settings.pinholes or settings.cavities or settings.frame):
         return mask
     steps = []

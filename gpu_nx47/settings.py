@@ -179,7 +179,9 @@ class SegmentSettings:
     """How often each voxel hears its neighbours along the sheet before anything is cut; None: once for the neuron's own
     probability, never for another program's."""
     dust: int = 1000
-    """Components of fewer voxels are removed."""
+    """Pieces of fewer voxels are removed."""
+    dust_connectivity: int = 6
+    """What makes a piece: voxels that share a face (6, as TopoScore counts pieces), or an edge or a corner too (26)."""
     closing: tuple[int, int, int] = (0, 0, 0)
     """Radius of the closing box (z, y, x), voxels; 0 is none."""
     opening: tuple[int, int, int] = (0, 0, 0)
@@ -202,6 +204,8 @@ class SegmentSettings:
         if self.votes is not None:
             _integer("segment.votes", self.votes, 0, 4)
         _integer("segment.dust", self.dust, 0, 2**40)
+        neighbours = self.dust_connectivity
+        _require(type(neighbours) is int and neighbours in (6, 26), "segment.dust_connectivity", "6 or 26", neighbours)
         _triple("segment.closing", self.closing, 0, 64)
         _triple("segment.opening", self.opening, 0, 64)
         _integer("segment.pinholes", self.pinholes, 0, 64)

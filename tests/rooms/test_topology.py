@@ -72,6 +72,15 @@ def test_steps_that_are_off_change_nothing(mask):
     assert told == []
 
 
+@settings(deadline=None)
+@given(masks(), st.integers(0, 30), st.sampled_from((6, 26)))
+def test_dust_is_what_hangs_together(mask, least, neighbours):
+    asked = SegmentSettings(dust=least, dust_connectivity=neighbours, pinholes=0, cavities=False)
+    labels, _ = ndimage.label(mask, CUBE if neighbours == 26 else None)
+    sizes = np.bincount(labels.reshape(-1))
+    assert np.array_equal(segmentation.clean(CPU, mask, asked), mask & (sizes[labels] >= least))
+
+
 @pytest.fixture
 def sheet():
     made = np.zeros((20, 20, 20), bool)
