@@ -27,6 +27,7 @@ PRESET_VALUES: Final[dict[str, dict[str, Any]]] = {
         "segment.dust": 100,
         "segment.dust_connectivity": 26,
         "segment.pinholes": 0,
+        "segment.loops": 0,
         "segment.cavities": False,
         "features.fixed": FIRST_SIX,
     },

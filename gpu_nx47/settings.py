@@ -188,6 +188,10 @@ class SegmentSettings:
     """Radius of the opening box (z, y, x), voxels; 0 is none."""
     pinholes: int = 16
     """Voxels of a plug, at most, where a closing by one voxel would plug a hole and join no components; 0: none are."""
+    loops: int = 64
+    """Voxels of a filling, at most, where it closes a loop and joins no components; 0: no loop is filled."""
+    bridges: int = 0
+    """Voxels of a bridge that is cut, at most, where a loop or two pieces hang together by it; 0: none is."""
     cavities: bool = True
     """Fill what the mask encloses."""
     frame: int = 0
@@ -209,6 +213,8 @@ class SegmentSettings:
         _triple("segment.closing", self.closing, 0, 64)
         _triple("segment.opening", self.opening, 0, 64)
         _integer("segment.pinholes", self.pinholes, 0, 64)
+        _integer("segment.loops", self.loops, 0, 4096)
+        _integer("segment.bridges", self.bridges, 0, 4096)
         _require(isinstance(self.cavities, bool), "segment.cavities", "true or false", self.cavities)
         _integer("segment.frame", self.frame, 0, 64)
 
