@@ -178,7 +178,7 @@ class SegmentSettings:
     votes: int | None = None
     """How often each voxel hears its neighbours along the sheet before anything is cut; None: once for the neuron's own
     probability, never for another program's."""
-    dust: int = 1000
+    dust: int = 2000
     """Pieces of fewer voxels are removed."""
     dust_connectivity: int = 6
     """What makes a piece: voxels that share a face (6, as TopoScore counts pieces), or an edge or a corner too (26)."""
