@@ -70,9 +70,9 @@ class Job:
     codes: bool
     """The codes of the selected features are kept until they are written or traced."""
     morphology: bool
-    """A closing, an opening or a plug is asked for."""
+    """A closing or an opening is asked for, or a step that begins with one."""
     labelled: bool
-    """The cleaning labels voxels: plugs or cavities are asked for."""
+    """The cleaning labels voxels: plugs, fillings, bridges or cavities are asked for."""
     child: bool
     """A child process decodes."""
 
@@ -91,6 +91,7 @@ class Job:
         """Return the job of a volume under these settings; `others`: it is not the only one of the run."""
         names = settings.features.fixed or settings.features.bank
         kept = len(settings.features.fixed) or min(settings.features.top_k, len(names))
+        grouped = max(settings.segment.pinholes, settings.segment.loops, settings.segment.bridges) > 0
         return cls(
             shape=shape,
             dtype=dtype,
@@ -103,8 +104,8 @@ class Job:
             cells=others and counters.CELL_BITS * kept <= 16,
             save=settings.save,
             codes="features" in settings.save or settings.record == FORENSIC,
-            morphology=any(settings.segment.closing + settings.segment.opening) or settings.segment.pinholes > 0,
-            labelled=settings.segment.pinholes > 0 or settings.segment.cavities,
+            morphology=any(settings.segment.closing + settings.segment.opening) or grouped,
+            labelled=grouped or settings.segment.cavities,
             child=settings.load.untrusted,
         )
 

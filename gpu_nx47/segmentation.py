@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import rescue, tables, topology
+from gpu_nx47 import loops, rescue, tables, topology
+from gpu_nx47.betti_tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
     from gpu_nx47.settings import SegmentSettings
     from gpu_nx47.stats import Histogram
 
+    Step = Callable[[NDArray[np.bool_]], tuple[NDArray[np.bool_], dict[str, Any]]]
+    """A step of the cleaning: from a mask to a mask and what was changed."""
+
 STRONG_SHARE: Final = 1 / 3
 """Of the voxels at or above the calibrated threshold, the share that anchors where no strong threshold is given."""
+
+UNCHANGED: Final[dict[str, tuple[str, ...]]] = {"pinholes": ("components",), "loops": ("components", "cavities")}
+"""Betti numbers that a step leaves as they are, by its own rule: they need not be counted again."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,10 @@ def cutter(
 def clean(
     backend: Backend | Meter, mask: Any, settings: SegmentSettings, told: list[dict[str, Any]] | None = None
 ) -> Any:
-    """Return a mask after closing, opening, removal of dust, pinholes, cavities, frame: as far as the settings ask.
+    """Return a mask cleaned as far as the settings ask.
+
+    In this order: closing, opening, bridges cut, dust removed, pinholes plugged, loops and cavities filled, the frame
+    cleared.
 
     Parameters
     ----------
@@ -145,28 +155,36 @@ def clean(
     mask : device array of bool
     settings : SegmentSettings
     told : list, optional
-        Gets, of each step of `topology` that was asked for, what it changed.
+        Gets, of each step on the host that was asked for, what it changed, Betti numbers (`Tally`) included.
     """
     if any(settings.closing):
         mask = backend.closing(mask, radius=settings.closing, shape="box")
     if any(settings.opening):
         mask = backend.opening(mask, radius=settings.opening, shape="box")
+    if settings.bridges:
+        mask = _mended(backend, mask, [lambda here: loops.cut_bridges(backend, here, settings.bridges)], told)
     if settings.dust > 1:
-        mask = backend.remove_small(mask, min_size=settings.dust, connectivity=26)
-    if not (settings.pinholes or settings.cavities or settings.frame):
-        return mask
-    steps = []
+        mask = backend.remove_small(mask, min_size=settings.dust, connectivity=settings.dust_connectivity)
+    steps: list[Step] = []
+    if settings.pinholes:
+        steps.append(lambda here: topology.plug_pinholes(backend, here, settings.pinholes))
+    if settings.loops:
+        steps.append(lambda here: loops.fill_loops(backend, here, settings.loops))
+    if settings.cavities:
+        steps.append(lambda here: topology.fill_cavities(backend, here))
+    if settings.frame:
+        steps.append(lambda here: topology.clear_frame(here, settings.frame))
+    return _mended(backend, mask, steps, told) if steps else mask
+
+
+def _mended(backend: Backend | Meter, mask: Any, steps: list[Step], told: list[dict[str, Any]] | None) -> Any:
+    """Return what steps on the host make of a mask, one after the other."""
     here = np.ascontiguousarray(backend.to_host(mask))
     del mask  # with the first step there is another
-    if settings.pinholes:
-        here, step = topology.plug_pinholes(backend, here, settings.pinholes)
-        steps.append(step)
-    if settings.cavities:
-        here, step = topology.fill_cavities(backend, here)
-        steps.append(step)
-    if settings.frame:
-        here, step = topology.clear_frame(here, settings.frame)
-        steps.append(step)
-    if told is not None:
-        told.extend(steps)
+    tally = None if told is None else Tally(backend, here)
+    for step in steps:
+        after, what = step(here)
+        if told is not None and tally is not None:
+            told.append({**what, **tally.after(here, after, UNCHANGED.get(what["step"], ()))})
+        here = after
     return backend.to_device(here)

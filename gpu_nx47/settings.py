@@ -178,14 +178,20 @@ class SegmentSettings:
     votes: int | None = None
     """How often each voxel hears its neighbours along the sheet before anything is cut; None: once for the neuron's own
     probability, never for another program's."""
-    dust: int = 1000
-    """Components of fewer voxels are removed."""
+    dust: int = 2000
+    """Pieces of fewer voxels are removed."""
+    dust_connectivity: int = 6
+    """What makes a piece: voxels that share a face (6, as TopoScore counts pieces), or an edge or a corner too (26)."""
     closing: tuple[int, int, int] = (0, 0, 0)
     """Radius of the closing box (z, y, x), voxels; 0 is none."""
     opening: tuple[int, int, int] = (0, 0, 0)
     """Radius of the opening box (z, y, x), voxels; 0 is none."""
     pinholes: int = 16
     """Voxels of a plug, at most, where a closing by one voxel would plug a hole and join no components; 0: none are."""
+    loops: int = 64
+    """Voxels of a filling, at most, where it closes a loop and joins no components; 0: no loop is filled."""
+    bridges: int = 0
+    """Voxels of a bridge that is cut, at most, where a loop or two pieces hang together by it; 0: none is."""
     cavities: bool = True
     """Fill what the mask encloses."""
     frame: int = 0
@@ -202,9 +208,13 @@ class SegmentSettings:
         if self.votes is not None:
             _integer("segment.votes", self.votes, 0, 4)
         _integer("segment.dust", self.dust, 0, 2**40)
+        neighbours = self.dust_connectivity
+        _require(type(neighbours) is int and neighbours in (6, 26), "segment.dust_connectivity", "6 or 26", neighbours)
         _triple("segment.closing", self.closing, 0, 64)
         _triple("segment.opening", self.opening, 0, 64)
         _integer("segment.pinholes", self.pinholes, 0, 64)
+        _integer("segment.loops", self.loops, 0, 4096)
+        _integer("segment.bridges", self.bridges, 0, 4096)
         _require(isinstance(self.cavities, bool), "segment.cavities", "true or false", self.cavities)
         _integer("segment.frame", self.frame, 0, 64)
 

@@ -117,8 +117,12 @@ def solve(
         trained = _train(*own) if model is None else model.trained_on(names)
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, measured.histograms, references)
-        asked = {"votes": votes_of(settings), "wanted": _wanted(settings, trained.unit, story), "progress": progress}
-        found = infer(engine, grey, trained.unit, scene.bearing, places, **asked)
+        found = infer(
+            *(engine, grey, trained.unit, scene.bearing, places),
+            votes=votes_of(settings),
+            wanted=_wanted(settings, trained.unit, story),
+            progress=progress,
+        )
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, cutter, masks, cleaning = _segment(engine, found, settings)

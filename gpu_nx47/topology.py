@@ -115,9 +115,9 @@ def plug_pinholes(
     all mask voxels that it touches belong to one component: plugs do not touch one another, so no two components join.
     """
     index, group = _small_groups(backend, mask, most)
-    near, beside = _near(index, group, mask)
-    there, count = backend.label(backend.to_device(mask), connectivity=26, at=backend.to_device(near))
-    lowest, highest = _touched(beside, backend.to_host(there), int(group.max(initial=0)) + 1)
+    beside, of = near(index, group, mask)
+    there, count = backend.label(backend.to_device(mask), connectivity=26, at=backend.to_device(beside))
+    lowest, highest = touched(of, backend.to_host(there), int(group.max(initial=0)) + 1)
     tried = np.unique(group)
     one = lowest == highest
     chosen = index[one[group]]
@@ -141,7 +141,7 @@ def _small_groups(
     return index[small], group[small]
 
 
-def _near(
+def near(
     index: NDArray[np.int64], group: NDArray[np.int32], mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the mask voxels (flat indices) that voxels of groups touch, and the group of each; with repeats."""
@@ -158,7 +158,7 @@ def _near(
     return np.concatenate(near), np.concatenate(beside)
 
 
-def _touched(
+def touched(
     group: NDArray[np.int32], part: NDArray[np.int32], length: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the lowest and the highest component that each of `length` groups touches."""

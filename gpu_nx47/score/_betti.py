@@ -1,68 +1,28 @@
-"""Betti numbers of a mask by octant, and what follows from them for the TopoScore."""
+"""Features of a mask by octant, and what follows from them for the TopoScore."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47.score import _corners
+from gpu_nx47.betti import Betti, Label, betti_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Betti = tuple[int, int, int]
-"""Components, tunnels, cavities."""
-Label = Callable[..., tuple[Any, int]]
-"""The kernel `label` of a backend."""
 
 WEIGHTS: Final = (0.34, 0.33, 0.33)
 """Of the dimensions 0, 1, 2 in the TopoScore."""
 PSEUDO: Final = 0.5
 """The official count added where the label has no feature of a dimension and the prediction has some."""
-DUAL: Final = {26: 6, 6: 26}
-"""Connectivity of the background that belongs to the foreground's."""
 
 
 def octants(shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
     """Return the 2x2x2 parts of a volume; of an odd axis the first part has one voxel more, of 1 there is one part."""
     cuts = [[slice(0, (n + 1) // 2), slice((n + 1) // 2, n)] if n > 1 else [slice(0, n)] for n in shape]
     return list(itertools.product(*cuts))
-
-
-def betti_numbers(mask: NDArray[np.bool_], label: Label, *, connectivity: int = 26) -> Betti:
-    """Return the Betti numbers of a mask, exact.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray of bool, shape (z, y, x)
-        Outside of it is background.
-    label : callable
-        The kernel `label` of a backend.
-    connectivity : {6, 26}
-        Of the foreground; the background has the other one.
-
-    Returns
-    -------
-    tuple of int
-        Components; tunnels (independent loops around which the background runs); cavities (components of the
-        background that do not reach the outside).
-
-    Notes
-    -----
-    Components and cavities are counted by labelling, tunnels = components + cavities - Euler number. In R^3 there are
-    no further ones, and cavities are the bounded components of the complement (Alexander duality).
-    """
-    codes = _corners.corner_codes(mask)
-    counts = _corners.count_codes(codes[(codes != 0) & (codes != _corners.CODES - 1)])  # all or none adds nothing
-    inside = np.ascontiguousarray(mask)
-    outside = np.pad(~inside, 1, constant_values=True)
-    components = label(inside, connectivity=connectivity)[1]
-    cavities = label(outside, connectivity=DUAL[connectivity])[1] - 1
-    return components, components + cavities - _corners.euler_number(counts, connectivity), cavities
 
 
 def features(mask: NDArray[np.bool_], label: Label) -> Betti:

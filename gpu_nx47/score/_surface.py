@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gpu_nx47.score import _corners
+from gpu_nx47 import corners
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,16 +40,16 @@ class Surface:
 
 def surface_of(mask: NDArray[np.bool_]) -> Surface:
     """Return the surface of a mask (z, y, x); outside of it is background."""
-    codes = _corners.corner_codes(mask)
-    border = (codes != 0) & (codes != _corners.CODES - 1)
-    return Surface(codes, border, _within_two(border), _corners.area(_corners.count_codes(codes[border])))
+    codes = corners.corner_codes(mask)
+    border = (codes != 0) & (codes != corners.CODES - 1)
+    return Surface(codes, border, _within_two(border), corners.area(corners.count_codes(codes[border])))
 
 
 def surface_dice(a: Surface, b: Surface) -> float:
     """Return SurfaceDice, 0..1: 1 where both surfaces are empty, 0 where one is."""
     if a.area == 0 or b.area == 0:
         return float(a.area == b.area)
-    close = (_corners.area(_corners.count_codes(s.codes[s.border & t.near])) for s, t in ((a, b), (b, a)))
+    close = (corners.area(corners.count_codes(s.codes[s.border & t.near])) for s, t in ((a, b), (b, a)))
     return sum(close) / (a.area + b.area)
 
 

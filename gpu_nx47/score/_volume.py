@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpu_nx47.backend import select
+from gpu_nx47.betti import Betti, betti_numbers
 from gpu_nx47.hardware import usable_processors
 from gpu_nx47.score import _betti, _official
 from gpu_nx47.score._surface import surface_dice, surface_of
@@ -25,14 +26,14 @@ TOPO_WEIGHT, DICE_WEIGHT, VOI_WEIGHT = 0.30, 0.35, 0.35
 class Topology:
     """Betti numbers (components, tunnels, cavities) of both masks, 26-connected, and the bound that follows."""
 
-    label: tuple[_betti.Betti, ...]
+    label: tuple[Betti, ...]
     """By octant: z slowest, x fastest."""
-    pred: tuple[_betti.Betti, ...]
+    pred: tuple[Betti, ...]
     bound: _betti.TopoBound
     """Of the TopoScore, from features as that score counts them (6-connected)."""
 
     @property
-    def error(self) -> _betti.Betti:
+    def error(self) -> Betti:
         """Sum over octants of |difference| of each Betti number."""
         zero, one, two = (sum(abs(a[d] - b[d]) for a, b in zip(self.label, self.pred, strict=True)) for d in range(3))
         return zero, one, two
@@ -107,7 +108,7 @@ class Reference:
         self.truth: NDArray[np.bool_] = label == 1
         self._surface = surface_of(self.truth)
         self._components = self._kernel(self.truth, connectivity=26)[0]
-        parts = self._by_octant(self.truth, _betti.betti_numbers, _betti.features) if topology else []
+        parts = self._by_octant(self.truth, betti_numbers, _betti.features) if topology else []
         self._betti = tuple(betti for betti, _ in parts)
         self._features = [seen for _, seen in parts]
 
@@ -148,7 +149,7 @@ class Reference:
         )
 
     def _compare(self, found: NDArray[np.bool_]) -> Topology:
-        parts = self._by_octant(found, _betti.betti_numbers, _betti.features)
+        parts = self._by_octant(found, betti_numbers, _betti.features)
         both = self._by_octant(found | self.truth, _betti.features)
         bound = _betti.topo_bound(self._features, [seen for _, seen in parts], [seen for (seen,) in both])
         return Topology(self._betti, tuple(betti for betti, _ in parts), bound)

@@ -45,6 +45,8 @@ LOWER: Final = (-0.2, -0.15, -0.1, -0.05, 0.0)
 FINALISTS: Final = 3
 """Settings, of each number of votes, whose official TopoScore is computed: the best by the mean."""
 BOX: Final = (1, 1, 1)
+MENDED: Final = ("dust", "dust_connectivity", "pinholes", "loops", "bridges", "cavities", "frame")
+"""Settings of what is done after the morphology."""
 Masks = dict[str, Any]
 
 
@@ -84,7 +86,7 @@ class Volume:
     def score(self, engine: Engine, settings: SegmentSettings) -> tuple[float, float, float]:
         """Return SurfaceDice, VOI score and the share of active voxels of the mask that settings give."""
         cuts = self._cuts(engine, settings)
-        mended = (settings.dust, settings.pinholes, settings.cavities, settings.frame)
+        mended = tuple(getattr(settings, name) for name in MENDED)
         key = (*cuts, *settings.closing, *settings.opening, *mended)
         return self._once(key, lambda: self._judge(engine, settings))
 
@@ -117,7 +119,7 @@ class Volume:
         meter = engine.backend
         cuts = self._cuts(engine, settings)
         shapes = (*settings.closing, *settings.opening)
-        there = replace(settings, dust=0, pinholes=0, cavities=False, frame=0)
+        there = replace(settings, dust=0, pinholes=0, loops=0, bridges=0, cavities=False, frame=0)
 
         def united() -> NDArray[np.bool_]:
             votes, weak, strong, threshold = cuts

@@ -109,7 +109,7 @@ def test_another_tile_and_thread_number_go_on_with_it(root, whole, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--set", "segment.dust=7"], "segment.dust was 1000, is 7"),
+        (["--set", "segment.dust=7"], "segment.dust was 2000, is 7"),
         (["--set", "seed=48"], "seed was 47, is 48"),
         (["--save", "features"], "save was ['probability'], is ['features']"),
     ],

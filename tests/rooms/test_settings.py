@@ -67,6 +67,7 @@ def settled(*overrides, config=None, environ=None, **cli):
         ("segment.strong=1.1", "segment.strong: expected a number above 0, up to 1, or none"),
         ("segment.ratio=0", "segment.ratio"),
         ("segment.dust=-1", "segment.dust: expected an integer from 0"),
+        ("segment.dust_connectivity=18", "segment.dust_connectivity: expected 6 or 26, got 18"),
         ("segment.closing=1,1", "segment.closing: expected three integers"),
         ("segment.opening=-1,0,0", "segment.opening: expected three integers"),
         ("segment.pinholes=65", "segment.pinholes: expected an integer from 0 to 64"),
@@ -184,6 +185,7 @@ def test_the_preset_of_v121_is_its_published_values():
     settings = settled("preset=v121")
     segment = settings.segment
     assert (segment.strong, segment.weak, segment.ratio, segment.dust) == (0.85, 0.45, 0.03, 100)
+    assert segment.dust_connectivity == 26
     assert settings.features.fixed == FIRST_SIX
     assert settings.preset == "v121"
     assert settled("preset=v121", "segment.ratio=none").segment.ratio is None

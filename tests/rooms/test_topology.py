@@ -51,12 +51,12 @@ def test_plugs_join_no_components(mask, most):
 
 
 @settings(deadline=None)
-@given(masks(), st.integers(0, 20), st.booleans(), st.integers(0, 3))
-def test_law_and_twin_clean_alike(mask, pinholes, cavities, frame):
+@given(masks(), st.integers(0, 20), st.integers(0, 30), st.integers(0, 30), st.booleans(), st.integers(0, 3))
+def test_law_and_twin_clean_alike(mask, pinholes, loops, bridges, cavities, frame):
     pytest.importorskip("numba", reason="Numba is missing: there is no twin")
     from cpu_fallback import twin
 
-    asked = SegmentSettings(dust=5, pinholes=pinholes, cavities=cavities, frame=frame)
+    asked = SegmentSettings(dust=5, pinholes=pinholes, loops=loops, bridges=bridges, cavities=cavities, frame=frame)
     told = {code: [] for code in (law, twin)}
     a, b = (np.asarray(segmentation.clean(code, mask.copy(), asked, told[code])) for code in told)
     assert np.array_equal(a, b)
@@ -66,10 +66,19 @@ def test_law_and_twin_clean_alike(mask, pinholes, cavities, frame):
 @settings(deadline=None)
 @given(masks())
 def test_steps_that_are_off_change_nothing(mask):
-    off = SegmentSettings(dust=0, pinholes=0, cavities=False)
+    off = SegmentSettings(dust=0, pinholes=0, loops=0, cavities=False)
     told = []
     assert np.array_equal(segmentation.clean(CPU, mask, off, told), mask)
     assert told == []
+
+
+@settings(deadline=None)
+@given(masks(), st.integers(0, 30), st.sampled_from((6, 26)))
+def test_dust_is_what_hangs_together(mask, least, neighbours):
+    asked = SegmentSettings(dust=least, dust_connectivity=neighbours, pinholes=0, loops=0, cavities=False)
+    labels, _ = ndimage.label(mask, CUBE if neighbours == 26 else None)
+    sizes = np.bincount(labels.reshape(-1))
+    assert np.array_equal(segmentation.clean(CPU, mask, asked), mask & (sizes[labels] >= least))
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from scipy import ndimage
 from skimage.measure import euler_number
 
 from gpu_nx47.backend import select
+from gpu_nx47.betti import betti_numbers
+from gpu_nx47.corners import corner_codes, count_codes
+from gpu_nx47.corners import euler_number as corners_euler
 from gpu_nx47.score import score_volume
-from gpu_nx47.score._betti import PSEUDO, WEIGHTS, betti_numbers, features, octants, topo_bound
-from gpu_nx47.score._corners import corner_codes, count_codes
-from gpu_nx47.score._corners import euler_number as corners_euler
+from gpu_nx47.score._betti import PSEUDO, WEIGHTS, features, octants, topo_bound
 
 N = 25
 Z, Y, X = np.indices((N, N, N)) - N // 2

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from drawn_pairs import pairs
 
-from gpu_nx47.score import _corners, score_volume
+from gpu_nx47 import corners
+from gpu_nx47.score import score_volume
 from gpu_nx47.score._surface import surface_dice, surface_of
 
 PAIRS = list(pairs())
@@ -35,7 +36,7 @@ def test_the_area_of_every_code_is_the_packages(peer):
     table = peer.lookup_tables.create_table_neighbour_code_to_surface_area((1, 1, 1))
     # Its first voxel is the highest bit, ours the lowest.
     mirrored = [table[int(f"{code:08b}"[::-1], 2)] for code in range(256)]
-    assert np.abs(np.array(mirrored) - _corners.AREA).max() < 1e-12
+    assert np.abs(np.array(mirrored) - corners.AREA).max() < 1e-12
 
 
 @pytest.mark.parametrize(("name", "truth", "pred"), PAIRS, ids=[name for name, *_ in PAIRS])

@@ -137,3 +137,39 @@ _EULER: Final = {
 def euler_number(counts: NDArray[np.int64], connectivity: int) -> int:
     """Return components - tunnels + cavities of a mask with these counts of codes; connectivity 6 or 26."""
     return sum(n * e for n, e in zip(counts.tolist(), _EULER[connectivity], strict=True) if n) // 8
+
+
+def euler_changes(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], index: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return by how much the 26-connected Euler number of a mask changes, corner by corner.
+
+    Parameters
+    ----------
+    before, after : numpy.ndarray of bool, shape (z, y, x)
+    index : numpy.ndarray of int64
+        Flat indices of the voxels that may differ.
+
+    Returns
+    -------
+    voxel : numpy.ndarray of int64
+        For each corner of such voxels, one of them: its place in `index`. Each corner is there once.
+    eighths : numpy.ndarray of int64
+        The change there, times 8. Voxels that do not touch one another share no corner: their changes add up.
+    """
+    place = np.unravel_index(index, before.shape)
+    grid = tuple(n + 1 for n in before.shape)
+    around = [
+        np.ravel_multi_index(tuple(p + 1 - v for p, v in zip(place, near, strict=True)), grid) for near in _VOXELS
+    ]
+    corner, first = np.unique(np.concatenate(around), return_index=True)
+    codes = np.zeros((2, len(corner)), np.uint8)
+    at = np.unravel_index(corner, grid)
+    for bit, near in enumerate(_VOXELS):
+        there = [a - 1 + v for a, v in zip(at, near, strict=True)]
+        inside = np.logical_and.reduce([(t >= 0) & (t < n) for t, n in zip(there, before.shape, strict=True)])
+        flat = np.ravel_multi_index(tuple(t[inside] for t in there), before.shape)
+        for code, mask in zip(codes, (before, after), strict=True):
+            code[inside] |= mask.reshape(-1)[flat].view(np.uint8) << np.uint8(bit)
+    table = np.array(_EULER[26], np.int64)
+    return first % max(1, len(index)), table[codes[1]] - table[codes[0]]
