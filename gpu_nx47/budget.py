@@ -47,7 +47,6 @@ class Budget:
         self._threads = threads
         self._law = backend.NAME == "law"
         hardware.share_one_pool()
-        hardware.keep_pages()
         hardware.release_memory()
         taken = hardware.rss_bytes()
         code = plan.CODE_COMPILED if _compiles(backend) else plan.CODE_CACHED

@@ -8,6 +8,8 @@ import math
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +37,7 @@ _MOST_IN_POOL: Final = 16 << 20
 _MOST_UNUSED: Final = 128 << 20
 """Bytes at the pool's end from which on they go back to the system unasked."""
 _PR_SET_THP_DISABLE: Final = 41
+_PR_GET_THP_DISABLE: Final = 42
 """From linux/prctl.h."""
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _MEMBERSHIP: Final = Path("/proc/self/cgroup")
@@ -114,17 +117,29 @@ def share_one_pool() -> None:
         library.mallopt(_M_ARENA_MAX, 1)
 
 
-def keep_pages() -> None:
-    """Have freed arrays stay with the process until `release_memory`, on usual pages, from now on (Linux with glibc).
+@contextmanager
+def keep_pages() -> Iterator[None]:
+    """Have freed arrays stay with the process until `release_memory`, on usual pages meanwhile (Linux with glibc).
 
     Each tile takes and frees the same arrays. NumPy asks for huge pages for them, which the system has to find and to
     clear whole, and glibc gives much of them back between two tiles: measured on a 320-cube, a fifth of the processor
     time was the system's, half of that for nothing. With usual pages the work itself took as long.
     """
-    if (library := _glibc()) is not None:
-        library.prctl(_PR_SET_THP_DISABLE, *map(ctypes.c_ulong, (1, 0, 0, 0)))
-        library.mallopt(_M_MMAP_THRESHOLD, _MOST_IN_POOL)
-        library.mallopt(_M_TRIM_THRESHOLD, _MOST_UNUSED)
+    if (library := _glibc()) is None:
+        yield
+        return
+
+    def usual_pages(alone: int) -> None:
+        library.prctl(_PR_SET_THP_DISABLE, *map(ctypes.c_ulong, (alone, 0, 0, 0)))
+
+    before = int(library.prctl(_PR_GET_THP_DISABLE, *map(ctypes.c_ulong, (0, 0, 0, 0))))
+    library.mallopt(_M_MMAP_THRESHOLD, _MOST_IN_POOL)
+    library.mallopt(_M_TRIM_THRESHOLD, _MOST_UNUSED)
+    usual_pages(1)
+    try:
+        yield
+    finally:
+        usual_pages(max(0, before))  # whoever called may want huge pages, and what it starts inherits this
 
 
 def return_arrays_at_once() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,53 +90,77 @@ def infer(
     progress : callable, optional
         Called with (tiles done, tiles).
     """
-    ask = wanted or Wanted()
-    names = tuple(dict.fromkeys((*unit.features, *ask.features)))
-    margin = bank.halo(names)
-    whole = np.zeros(grey.shape, np.uint16)
-    cells = None if places is None else np.empty(grey.shape, np.uint16)
-
-    def say(features: bank.TileBank) -> _Said:
-        tile, backend = features.tile, engine.backend
-        codes = {name: features.codes(name) for name in unit.features}
-        own = tuple(codes.values())
-        probability = unit.probability(backend, own)
-        whole[tile.core] = backend.to_host(probability)  # here: results that wait would be kept
-        if cells is not None and places is not None:
-            cells[tile.core] = _joint_cells(backend, own, places)
-        kept = [backend.to_host(codes[n] if n in codes else features.codes(n)) for n in ask.features]
-        marks = [tile_sums(backend, c, tile.start) for c in own] if ask.mark else []
-        told = _traces(backend, tile, (*codes.items(), ("neuron_output", probability))) if ask.tell else []
-        return tile.core, backend.histogram(probability), kept, marks, told
-
-    def work(tile: Tile) -> list[_Said]:
-        features = bank.TileBank(engine.backend, grey, tile, bearing, margin, names)
-        if ask.tell:  # each tile has its traces
-            return [say(features)]
-        said = []
-        for part in features.parts(names):
-            with engine.backend.asking(part.tile.voxels):
-                said.append(say(part))
-        return said
-
-    counts = np.zeros(65_536, np.int64)
-    saved: dict[str, NDArray] = {}
-    sums: dict[str, tuple[int, ...]] = {}
-    tiles = engine.map(grey.shape, work, progress)
-    for core, part_counts, kept, marks, told in chain.from_iterable(said for _, said in tiles):
-        counts += part_counts
-        for name, codes in zip(ask.features, kept, strict=True):
-            saved.setdefault(name, np.empty(grey.shape, codes.dtype))[core] = codes
-        for name, mark in zip(unit.features, marks, strict=False):
-            sums[name] = joined(mark, sums[name]) if name in sums else mark
-        for one in told:
-            if ask.tell:
-                ask.tell(one)
-    alone = whole.copy() if ask.tell else None
+    work = _Work(engine, grey, unit, bearing, places, wanted or Wanted())
+    for _, said in engine.map(grey.shape, work.tile, progress):
+        for part in said:
+            work.take(*part)
+    alone = work.whole.copy() if work.wanted.tell else None
+    whole, counts = work.whole, work.counts
     if bearing.field is not None:
         for _ in range(votes):
             whole, counts = across.voted(engine, whole, bearing.field)
-    return Found(whole, Histogram(counts), cells, saved, sums, alone)
+    return Found(whole, Histogram(counts), work.cells, work.saved, work.sums, alone)
+
+
+class _Work:
+    """A neuron at work on a box, and what has come of it so far."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        grey: NDArray[np.uint8],
+        unit: Unit,
+        bearing: Bearing,
+        places: tuple[NDArray, ...] | None,
+        wanted: Wanted,
+    ) -> None:
+        self._backend, self._grey, self._unit, self._bearing = engine.backend, grey, unit, bearing
+        self._places = places
+        self._names = tuple(dict.fromkeys((*unit.features, *wanted.features)))
+        self.wanted = wanted
+        self.whole = np.zeros(grey.shape, np.uint16)
+        self.cells = None if places is None else np.empty(grey.shape, np.uint16)
+        self.counts = np.zeros(65_536, np.int64)
+        self.saved: dict[str, NDArray] = {}
+        self.sums: dict[str, tuple[int, ...]] = {}
+
+    def tile(self, tile: Tile) -> list[_Said]:
+        """Do a tile, part by part; on a thread of its own."""
+        names, margin = self._names, bank.halo(self._names)
+        features = bank.TileBank(self._backend, self._grey, tile, self._bearing, margin, names)
+        if self.wanted.tell:  # each tile has its traces
+            return [self._say(features)]
+        said = []
+        for part in features.parts(names):
+            with self._backend.asking(part.tile.voxels):
+                said.append(self._say(part))
+        return said
+
+    def _say(self, features: bank.TileBank) -> _Said:
+        tile, backend, wanted = features.tile, self._backend, self.wanted
+        codes = {name: features.codes(name) for name in self._unit.features}
+        own = tuple(codes.values())
+        probability = self._unit.probability(backend, own)
+        self.whole[tile.core] = backend.to_host(probability)  # here: results that wait would be kept
+        if self.cells is not None and self._places is not None:
+            self.cells[tile.core] = _joint_cells(backend, own, self._places)
+        kept = [backend.to_host(codes[n] if n in codes else features.codes(n)) for n in wanted.features]
+        marks = [tile_sums(backend, c, tile.start) for c in own] if wanted.mark else []
+        told = _traces(backend, tile, (*codes.items(), ("neuron_output", probability))) if wanted.tell else []
+        return tile.core, backend.histogram(probability), kept, marks, told
+
+    def take(
+        self, core: Slices, counts: NDArray[np.int64], kept: list[NDArray], marks: list[Any], told: list[Any]
+    ) -> None:
+        """Put together what was said of a part; on the main thread, in raster order."""
+        self.counts += counts
+        for name, codes in zip(self.wanted.features, kept, strict=True):
+            self.saved.setdefault(name, np.empty(self.whole.shape, codes.dtype))[core] = codes
+        for name, mark in zip(self._unit.features, marks, strict=False):
+            self.sums[name] = joined(mark, self.sums[name]) if name in self.sums else mark
+        for one in told:
+            if self.wanted.tell:
+                self.wanted.tell(one)
 
 
 def _joint_cells(backend: Meter, codes: tuple[Any, ...], places: tuple[NDArray, ...]) -> NDArray[np.uint16]:

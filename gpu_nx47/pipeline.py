@@ -114,7 +114,7 @@ def run(
     deadline = Deadline(settings.time_budget, began if started is None else started)
     found = source.discover(root)
     teacher = Teacher(settings, found)
-    with interrupt.Interruptions() as signals, lock.run_lock(output):
+    with interrupt.Interruptions() as signals, lock.run_lock(output), hardware.keep_pages():
         before = None if fresh else Unfinished.find(output, SUBMISSION_NAME)
         if before is not None:
             beside = {"model": teacher.digest, "umbilicus": teacher.umbilicus.digest}

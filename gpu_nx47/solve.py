@@ -113,16 +113,12 @@ def solve(
     with story.stage("select", "select_start"):
         chosen = _choose(settings, names, measured, scene) if model is None else _of_model(model, names)
     with story.stage("train", "train_start") as progress:
-        own = (engine, grey.shape, settings, chosen, measured, scene, progress)
-        trained = _train(*own) if model is None else model.trained_on(names)
+        given = (engine, grey.shape, settings, chosen, measured, scene, progress)
+        trained = _train(*given) if model is None else model.trained_on(names)
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, measured.histograms, references)
-        found = infer(
-            *(engine, grey, trained.unit, scene.bearing, places),
-            votes=votes_of(settings),
-            wanted=_wanted(settings, trained.unit, story),
-            progress=progress,
-        )
+        own, wanted = (engine, grey, trained.unit, scene.bearing, places), _wanted(settings, trained.unit, story)
+        found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, cutter, masks, cleaning = _segment(engine, found, settings)

@@ -35,6 +35,7 @@ NOTES: Final = {
     "lookup": "a table of 128 kB: who reads it waits for the second cache",
     "histogram of 16 bits": "counters of 256 kB and more: who adds to them waits for the second cache",
     "neuron_sums": "exact integer sums, whose order cannot matter; peers sum float32, by BLAS",
+    "mask_moments": "cc3d's statistics are counts, boxes and centroids only: no second moments, no faces",
     "component_moments": "cc3d's statistics are counts, boxes and centroids only: no second moments, no faces",
 }
 

@@ -36,11 +36,17 @@ def moments(case: Any, _: int) -> Any:
     return lambda: cc3d.statistics(labels)
 
 
+def mask_moments(case: Any, _: int) -> Any:
+    mask = case.arrays[0].view(np.uint8)
+    return lambda: cc3d.statistics(cc3d.connected_components(mask, connectivity=26))
+
+
 TABLE = {
     "label 6": label,
     "label 26": label,
     "hysteresis": hysteresis,
     "remove_small": remove_small,
     "component_moments": moments,
+    "mask_moments": mask_moments,
 }
 ABSENT: dict[str, str] = {}

@@ -199,6 +199,7 @@ def _of_masks(narrow: NDArray[np.uint16]) -> Iterator[Case]:
         yield Case(kernel, ((kernel, box),), (mask,), 2, moved, (reach, reach))
     yield Case("count", (("count", {}),), (mask,), 1, 1)
     labels, number = _compute().label(mask, connectivity=26)
+    yield Case("mask_moments", (("mask_moments", {"connectivity": 26}),), (mask,), 1, 1, whole=True)
     yield Case("component_moments", (("component_moments", {"count": number}),), (labels,), 4, 4, whole=True)
 
 

@@ -59,6 +59,7 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     equal = {"weights": np.full(disk.shape[1], 1800, np.int32), "shift": 14}
     signed = (wide.astype(np.int64) - 32_768).astype(np.int16)
     weights = np.array([1.5, -0.75, 0.5], np.float32)
+    hidden = np.array([[1.5, -0.75, 0.5], [-0.25, 1.0, 0.75]], np.float32)
     scaled = {"mean": np.full(3, 32_000, np.float32), "scale": np.full(3, 1e-4, np.float32), "weights": weights}
     samples = (u16.reshape(-1)[:999].reshape(3, 333).astype(np.int64) - 32768).astype(np.int16)
     table = np.arange(65536, dtype=np.uint16)[::-1].copy()
@@ -70,6 +71,10 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "count": ((mask,), {}),
         "dilation": ((sparse,), box),
         "directional_peak": ((signed, cells), {"phase": phase, "offsets": tables.line_offsets((1.0, 0.0, -1.0))}),
+        "directional_profile": (
+            (u16, cells),
+            {"phase": phase, "offsets": tables.line_offsets((-2.0, 3.0)), "window": core},
+        ),
         "directional_sum": ((u16, cells), {"phase": phase, "offsets": disk, "signed": False, **equal}),
         "directions": ((u16,), {"radius": 2}),
         "erosion": ((dense,), box),
@@ -86,6 +91,10 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "local_variance": ((u8,), {"window": 7}),
         "lookup": ((u16,), {"table": table}),
         "mask_moments": ((mask,), {"connectivity": 26}),
+        "net": (
+            ((u16, wide, table[u16]),),
+            {**scaled, **sigmoid, "hidden": ((hidden, hidden[:, 0].copy()),), "weights": hidden[:, 1].copy()},
+        ),
         "neuron": (((u16, wide, table[u16]),), {**scaled, **sigmoid}),
         "neuron_sums": (
             (samples, (samples[0] > 0).astype(np.uint8)),

@@ -61,9 +61,8 @@ def tune(
 
     Notes
     -----
-    A run cuts within the valid box of the image, and knows the sheets' directions from it. Where the labels lie in
-    train_labels/ its image is looked for in train_images/ beside it; without it the whole volume is cut, and no votes
-    along the sheets are tried.
+    A run cuts within the valid box of the image, and knows directions from it. Where the labels lie in train_labels/ the
+    image is looked for in train_images/; without it the whole volume is cut, and no votes are tried.
 
     Raises
     ------

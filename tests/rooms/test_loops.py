@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from gpu_nx47 import backend, corners, loops, segmentation
 from gpu_nx47.betti import betti_numbers
-from gpu_nx47.settings import SegmentSettings
 from gpu_nx47.betti_tally import Tally
+from gpu_nx47.settings import SegmentSettings
 
 CPU = backend.select("cpu")[0]
 """The twin; without Numba the law."""
