@@ -40,6 +40,12 @@ def differing(room: Any) -> dict[str, str]:
     return wrong
 
 
+def _layer() -> dict[str, Any]:
+    """Return two hidden neurons of three inputs, and the weights of the one behind them."""
+    rows = np.array([[1.5, -0.75, 0.5], [-0.25, 1.0, 0.75]], np.float32)
+    return {"hidden": ((rows, rows[:, 0].copy()),), "weights": rows[:, 1].copy()}
+
+
 def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     """Return a call of each kernel: (arrays on the host, parameters)."""
     from cpu_fallback import law
@@ -54,12 +60,11 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
     box = {"radius": (1, 1, 2), "shape": "box"}
     core = tuple(slice(1, n - 1) for n in SHAPE)
     way = {"axis": np.full((SHAPE[0], 2), 33, np.int32), "origin": (-3, 40)}
-    phase, disk = (1, 0, 1), tables.disk_offsets((3.0,))
+    phase, disk, line = (1, 0, 1), tables.disk_offsets((3.0,)), tables.line_offsets((1.0, 0.0, -1.0))
     cells = (wide[:5, :5, :19] % np.uint16(law.DIRECTION_NONE + 1)).copy()
     equal = {"weights": np.full(disk.shape[1], 1800, np.int32), "shift": 14}
     signed = (wide.astype(np.int64) - 32_768).astype(np.int16)
     weights = np.array([1.5, -0.75, 0.5], np.float32)
-    hidden = np.array([[1.5, -0.75, 0.5], [-0.25, 1.0, 0.75]], np.float32)
     scaled = {"mean": np.full(3, 32_000, np.float32), "scale": np.full(3, 1e-4, np.float32), "weights": weights}
     samples = (u16.reshape(-1)[:999].reshape(3, 333).astype(np.int64) - 32768).astype(np.int16)
     table = np.arange(65536, dtype=np.uint16)[::-1].copy()
@@ -70,11 +75,8 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "component_moments": ((labels,), {"count": count}),
         "count": ((mask,), {}),
         "dilation": ((sparse,), box),
-        "directional_peak": ((signed, cells), {"phase": phase, "offsets": tables.line_offsets((1.0, 0.0, -1.0))}),
-        "directional_profile": (
-            (u16, cells),
-            {"phase": phase, "offsets": tables.line_offsets((-2.0, 3.0)), "window": core},
-        ),
+        "directional_peak": ((signed, cells), {"phase": phase, "offsets": line}),
+        "directional_profile": ((u16, cells), {"phase": phase, "offsets": line, "window": core}),
         "directional_sum": ((u16, cells), {"phase": phase, "offsets": disk, "signed": False, **equal}),
         "directions": ((u16,), {"radius": 2}),
         "erosion": ((dense,), box),
@@ -91,10 +93,7 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "local_variance": ((u8,), {"window": 7}),
         "lookup": ((u16,), {"table": table}),
         "mask_moments": ((mask,), {"connectivity": 26}),
-        "net": (
-            ((u16, wide, table[u16]),),
-            {**scaled, **sigmoid, "hidden": ((hidden, hidden[:, 0].copy()),), "weights": hidden[:, 1].copy()},
-        ),
+        "net": (((u16, wide, table[u16]),), {**scaled, **sigmoid, **_layer()}),
         "neuron": (((u16, wide, table[u16]),), {**scaled, **sigmoid}),
         "neuron_sums": (
             (samples, (samples[0] > 0).astype(np.uint8)),

@@ -61,8 +61,8 @@ def tune(
 
     Notes
     -----
-    A run cuts within the valid box of the image, and knows directions from it. Where the labels lie in train_labels/ the
-    image is looked for in train_images/; without it the whole volume is cut, and no votes are tried.
+    A run cuts within the valid box of the image, and knows directions from it. The image of labels in train_labels/ is
+    looked for in train_images/; without it the whole volume is cut, and no votes are tried.
 
     Raises
     ------
@@ -90,8 +90,7 @@ def tune(
         box, field = _seen(engine, found[label_name].path, (z, y, x))
         inner = codes if box is None else codes[box.slices]
         loaded.append(Volume(inner, piece_histogram(inner), label, box, field))
-    tuner = Tuner(engine, loaded, start, official=official)
-    best = tuner.run(tell)
+    best = (tuner := Tuner(engine, loaded, start, official=official)).run(tell)
     return Tuned(best, tuple(tuner.tried), tuple(used))
 
 
