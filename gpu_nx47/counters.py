@@ -259,12 +259,19 @@ class References:
         return self._tables.setdefault(frozenset(histograms), cell_tables(histograms))
 
     def compare(
-        self, names: Sequence[str], cells: NDArray[np.uint16], anchored: NDArray[np.bool_]
+        self,
+        names: Sequence[str],
+        cells: NDArray[np.uint16],
+        anchored: NDArray[np.bool_],
+        counts: NDArray[np.int64] | None = None,
     ) -> tuple[int | None, str | None]:
-        """Count the anchored voxels unknown to the volumes before, or say why not; then add this volume to them."""
+        """Count the anchored voxels unknown to the volumes before, or say why not; then add this volume to them.
+
+        `counts`: the exact histogram of the cells, where it is known.
+        """
         key = frozenset(names)
         before = self._counts.get(key)
-        counts = _tally(cells)
+        counts = _tally(cells) if counts is None else counts
         self._counts[key] = counts if before is None else counts + before
         if before is None:
             return None, "no reference: no volume before this one selected the same features"

@@ -229,13 +229,17 @@ def _unknown(
         return None, "no reference: this volume is the only one of the run", []
     if solved.cells is None:
         return None, "no reference: more than eight selected features", []
-    rare = references.rare(solved.selected.names)
-    unknown, reason = references.compare(solved.selected.names, solved.cells, solved.hysteresis)
+    names, cells, meter = solved.selected.names, solved.cells, engine.backend
+    rare = references.rare(names)
+    # Not metered: what a volume is compared with is no calculation of its answer.
+    counts = rescue.whole(meter, "the joint cells", lambda: histogram(meter.backend, cells))
+    unknown, reason = references.compare(names, cells, solved.hysteresis, counts)
     if not unknown or rare is None:
         return unknown, reason, []
-    mask = np.empty(solved.cells.shape, np.bool_)
+    mask = np.empty(cells.shape, np.bool_)
     for rows in slabs(mask.shape):
-        mask[rows] = rare[solved.cells[rows]] & solved.hysteresis[rows]
+        np.take(rare, cells[rows], out=mask[rows], mode="clip")  # a code of 16 bits is never beyond the table
+        mask[rows] &= solved.hysteresis[rows]
     index = np.flatnonzero(mask)
     cluster, _ = counters.clusters_of(engine, mask, index)
     bright = solved.probability.reshape(-1)[index]

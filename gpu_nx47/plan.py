@@ -370,4 +370,5 @@ def _count(job: Job) -> list[tuple[str, int]]:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
     # Bends in int16, the mask of the anomalous ones, and these listed: a tenth of the voxels in noise, 20 bytes each.
+    # When the bends have gone, a mask is cleaned beside these: at most three masks and the runs of the background.
     return [("bends and anomalies", 5 * job.voxels), ("runs of a mask", _runs(job))]

@@ -106,6 +106,16 @@ def test_what_was_asked_for_is_not_kept_and_comes_again_alone():
     assert not features._stencils
 
 
+def test_what_no_feature_left_needs_is_forgotten():
+    names = ("grad_mag", "laplace@2", "local_var")
+    features, _ = of(PIECES[1], names)
+    features.codes("grad_mag")
+    assert set(features._smooth) == {2.0}
+    again = features.codes("laplace@2")
+    assert not features._smooth
+    assert (features.codes("laplace@2") == again).all(), "asked for again, it is computed again"
+
+
 def test_a_bank_costs_the_same_however_much_it_shares():
     """The operations asked for belong to the features, not to the way they are computed together."""
 
