@@ -23,7 +23,7 @@ def masks(draw):
     """Return rough masks, and sheets with holes and bridges, in which there is something to do."""
     shape = draw(st.tuples(*[st.integers(3, 14)] * 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    mask = rng.random(shape) < draw(st.sampled_from((0.05, 0.2, 0.4, 0.6, 0.9)))
+    mask = rng.random(shape) < draw(st.sampled_from((0.05, 0.15, 0.25, 0.4, 0.6, 0.9)))
     if draw(st.booleans()):
         mask = ndimage.uniform_filter(mask.astype(float), draw(st.integers(2, 3))) > 0.5
     if draw(st.booleans()):
@@ -128,15 +128,11 @@ def test_what_would_enclose_a_cavity_is_refused():
     assert told == {"step": "loops", "voxels": 0, "fillings": 0, "refused": 2}
 
 
-def test_what_would_join_two_pieces_is_refused():
-    ring = np.zeros((9, 9, 9), bool)
-    ring[3:6, 2:7, 2:7] = True
-    ring[:, 4, 4] = False
-    ring[4, 4, 4] = False
-    apart = ring.copy()
-    apart[:, :, 4] = False  # two halves: what fills the gap would join them twice, with a loop less
-    assert betti_numbers(apart, CPU.label)[0] == 2
-    assert np.array_equal(loops.fill_loops(CPU, apart, 64)[0], apart)
+def test_what_would_join_pieces_is_refused():
+    crumbs = np.random.default_rng(21).random((7, 7, 7)) < 0.14  # a group joins pieces here, with more loops less
+    filled, told = loops.fill_loops(CPU, crumbs, 64)
+    assert told["refused"] > 0
+    assert betti_numbers(filled, CPU.label)[0] == betti_numbers(crumbs, CPU.label)[0]
 
 
 def test_a_thread_between_sheets_is_cut(sheet):
