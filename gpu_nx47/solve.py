@@ -295,8 +295,11 @@ def infer(
         probability = unit.probability(backend, codes)
         whole[tile.core] = backend.to_host(probability)  # here: results that wait would be kept
         if cells is not None and places is not None:
-            parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
-            cells[tile.core] = backend.to_host(sum(parts[1:], parts[0]))
+            joint = None
+            for c, t in zip(codes, places, strict=True):
+                part = backend.lookup(c, table=backend.to_device(t))
+                joint = part if joint is None else joint + part
+            cells[tile.core] = backend.to_host(joint)
         kept = [backend.to_host(c) for c in codes] if save else []
         marks = [tile_sums(backend, c, tile.start) for c in codes] if mark else []
         stages = (*(f"feature_{name}" for name in unit.features), "neuron_output") if tell else ()
