@@ -164,8 +164,10 @@ class _Work:
 
 
 def _joint_cells(backend: Meter, codes: tuple[Any, ...], places: tuple[NDArray, ...]) -> NDArray[np.uint16]:
-    parts = [backend.lookup(c, table=backend.to_device(t)) for c, t in zip(codes, places, strict=True)]
-    cells: NDArray[np.uint16] = backend.to_host(sum(parts[1:], parts[0]))
+    joint: Any = 0
+    for one, place in zip(codes, places, strict=True):  # a feature at a time: no more than two parts are held
+        joint = backend.lookup(one, table=backend.to_device(place)) + joint
+    cells: NDArray[np.uint16] = backend.to_host(joint)
     return cells
 
 
