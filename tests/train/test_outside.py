@@ -171,7 +171,8 @@ def given_root(tmp_path_factory):
 
 
 def settings(folder, **more):
-    return {**QUICK, "probability": [f"{folder / 'one'}=0.25", f"{folder / 'two'}=0.75"], **more}
+    small = {"segment.dust": 1000}  # sheets in these cubes are smaller than the dust of real volumes
+    return {**QUICK, "probability": [f"{folder / 'one'}=0.25", f"{folder / 'two'}=0.75"], **small, **more}
 
 
 def events(output, name):
