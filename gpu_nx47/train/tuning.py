@@ -37,7 +37,7 @@ WEAKER: Final = (0.5, 0.65, 0.8, 1.0)
 """Weak thresholds tried, in the best one."""
 STRONGER: Final = (0.25, 0.5, 0.75)
 """Strong thresholds tried: this share of the way from the best one to 1."""
-DUST: Final = (0, 30, 100, 300, 1000)
+DUST: Final = (0, 30, 100, 300, 1000, 2000)
 VOTES: Final = (1, 2)
 """Votes along the sheets tried beside none, where the sheets' directions are known."""
 LOWER: Final = (-0.2, -0.15, -0.1, -0.05, 0.0)
