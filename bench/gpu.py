@@ -7,6 +7,7 @@ are measured where they are there. A peer computes the same mathematics, in its 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import statistics
@@ -101,6 +102,7 @@ def cases(size: int) -> list[Case]:
         Case("count", "count", (mask,), {}, 1),
         Case("lookup", "lookup", (narrow,), {"table": tables.logit_table()}, 4),
         Case("neuron of 6", "neuron", ((narrow,) * 6,), unit, 14),
+        Case("net of 23, 24, 12", "net", ((narrow,) * 23,), _net(unit["sigmoid"]), 48),
         Case("label 26", "label", (mask,), {"connectivity": 26}, 5),
         Case("label 6", "label", (mask,), {"connectivity": 6}, 5),
         Case("hysteresis", "hysteresis", (narrow,), {"weak": 30_000, "strong": 50_000}, 3),
@@ -108,6 +110,18 @@ def cases(size: int) -> list[Case]:
         Case("dilation", "dilation", (mask,), box, 2),
         Case("closing", "closing", (mask,), box, 2),
     ]
+
+
+def _net(sigmoid: Any) -> dict[str, Any]:
+    """Return the parameters of a net of 24 and 12 hidden neurons on 23 features, of drawn weights."""
+    draw = np.random.default_rng(5)
+    sizes = (23, 24, 12)
+    hidden = tuple(
+        (draw.normal(0, 0.3, (after, before)).astype(np.float32), draw.normal(0, 0.3, after).astype(np.float32))
+        for before, after in itertools.pairwise(sizes)
+    )
+    whole = {"mean": np.full(23, 20_000, np.float32), "scale": np.full(23, 1e-4, np.float32)}
+    return {**whole, "hidden": hidden, "weights": np.ones(12, np.float32), "bias": np.float32(-1), "sigmoid": sigmoid}
 
 
 def _along_sheets(smooth: Any) -> Iterator[Case]:
@@ -119,6 +133,10 @@ def _along_sheets(smooth: Any) -> Iterator[Case]:
     yield Case("directions", "directions", (smooth,), {"radius": RADIUS}, 2 + 3 / 8)
     yield Case("directional_sum", "directional_sum", (smooth, direction), {**place, "offsets": disk, **mean}, 4 + 2 / 8)
     steps = (smooth >> 1).astype(np.int16)
+    away = tables.line_offsets(tuple(map(float, (-8, -6, -4, -3, -2, -1, 1, 2, 3, 4, 6, 8))))
+    yield Case(
+        "directional_profile", "directional_profile", (smooth, direction), {**place, "offsets": away}, 26 + 2 / 8
+    )
     yield Case("directional_peak", "directional_peak", (steps, direction), {**place, "offsets": line}, 4 + 2 / 8)
 
 

@@ -157,7 +157,7 @@ def test_it_runs_from_start_to_end(python, root, tmp_path, fake_wheel):
     )
     path = bundle.kernel / "nx47-surface.ipynb"
     path.write_text(path.read_text().replace("SETTINGS = []  #", json.dumps(f"{QUICK}  #")[1:-1]))
-    environment = mounted(tmp_path, "datasets", root, bundle.dataset) | {"NUMBA_DISABLE_JIT": "1"}
+    environment = mounted(tmp_path, "datasets", root, bundle.dataset)
     before = versions(python)
     assert "gpu-nx47" not in before
     done = execute(python, path, environment, tmp_path / "working")

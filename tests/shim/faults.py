@@ -114,6 +114,7 @@ SMALL = [
     ("_label", "size + root, (u32)(end - i)", "size + root, (u32)(end - i - 1)", "remove_small"),
     ("_label", "x == width || labels", "x == high || labels", "component_moments"),
     ("_label", "n * z * y, z * xs", "n * z * z, z * xs", "component_moments"),
+    ("_label", "x == width || labels", "x == high || labels", "mask_moments"),
     ("_morphology", "if (i + reach < length)", "if (i + reach + 1 < length)", "dilation"),
     ("_morphology", "i - reach >= 0", "i - reach > 0", "erosion"),
     ("_morphology", "reached |= result[i * inner] ^ flip", "reached |= result[i * inner]", "erosion"),
