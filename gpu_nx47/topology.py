@@ -147,15 +147,15 @@ def near(
     """Return the mask voxels (flat indices) that voxels of groups touch, and the group of each; with repeats."""
     flat = mask.reshape(-1)
     place = np.unravel_index(index, mask.shape)
-    near, beside = [], []
+    found, beside = [], []
     for step in np.ndindex(3, 3, 3):
         # At the border a voxel stands in for its neighbour outside: it touches nothing new.
         moved = tuple(np.clip(p + s - 1, 0, n - 1) for p, s, n in zip(place, step, mask.shape, strict=True))
         there = np.ravel_multi_index(moved, mask.shape)
         touches = flat[there]
-        near.append(there[touches])
+        found.append(there[touches])
         beside.append(group[touches])
-    return np.concatenate(near), np.concatenate(beside)
+    return np.concatenate(found), np.concatenate(beside)
 
 
 def touched(
