@@ -181,9 +181,9 @@ WHY: Final = Section(
                     "why.axis",
                     lambda t: _axis(t, True),
                     "Recto and verso are told apart by the side on which the scroll's axis lies: the recto is the face "
-                    "towards it (confidence at least {confidence:share}).",
+                    "towards it (confidence {confidence:share}; of several volumes, the lowest).",
                     "Le recto et le verso sont distingués par le côté où se trouve l'axe du rouleau : le recto est la "
-                    "face tournée vers lui (confiance d'au moins {confidence:share}).",
+                    "face tournée vers lui (confiance {confidence:share} ; de plusieurs volumes, la plus basse).",
                 ),
                 rule(
                     "why.no_axis",
