@@ -97,19 +97,21 @@ BRIEF: Final = Section(
                 rule(
                     "brief.sharp",
                     lambda t: _judged(t, EVIDENCE, "above"),
-                    "Grey values rise and bend in the same places, as they do at a sharp edge, {value:f} % oftener than "
-                    "independently; chance gives {low:f} to {high:f} %: something here is sharper than noise.",
-                    "Les gris montent et s'infléchissent aux mêmes endroits, comme sur une arête nette, {value:f} % plus souvent "
-                    "qu'indépendamment, quand le hasard donne de {low:f} à {high:f} % : "
+                    "Grey values rise and bend in the same places, as they do at a sharp edge, {value:f} % oftener "
+                    "than independently, where chance gives {low:f} to {high:f} %: something here is sharper than "
+                    "noise.",
+                    "Les gris montent et s'infléchissent aux mêmes endroits, comme sur une arête nette, {value:f} % "
+                    "plus souvent qu'indépendamment, quand le hasard donne de {low:f} à {high:f} % : "
                     "quelque chose ici est plus net que du bruit.",
                 ),
                 rule(
                     "brief.not_sharp",
                     lambda t: _judged(t, EVIDENCE, "within"),
-                    "Grey values rise and bend in the same places, as they do at a sharp edge, {value:f} % oftener than "
-                    "independently, no more than chance gives ({low:f} to {high:f} %): nothing here stands out from noise.",
-                    "Les gris montent et s'infléchissent aux mêmes endroits, comme sur une arête nette, {value:f} % plus souvent "
-                    "qu'indépendamment, pas plus que n'en donne le hasard (de {low:f} à {high:f} %) : "
+                    "Grey values rise and bend in the same places, as they do at a sharp edge, {value:f} % oftener "
+                    "than independently, no more than chance gives ({low:f} to {high:f} %): nothing here stands out "
+                    "from noise.",
+                    "Les gris montent et s'infléchissent aux mêmes endroits, comme sur une arête nette, {value:f} % "
+                    "plus souvent qu'indépendamment, pas plus que n'en donne le hasard (de {low:f} à {high:f} %) : "
                     "rien ici ne se distingue du bruit.",
                 ),
                 rule(

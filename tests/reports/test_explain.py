@@ -151,8 +151,8 @@ def test_chance_stands_beside_its_counter_in_both_languages(logs):
     assert "4 clusters that these anomalies form. -" in english  # no range: no verdict is believed
     assert "nothing here stands out from noise" not in english
     sharp, blunt = (joined(write(tell(logs[name]), "en")) for name in ("sharp", "blunt"))
-    assert "in the same places 21.5 % oftener than independently, where chance gives 0 to 4.5 %: something" in sharp
-    assert "in the same places 3.5 % oftener than independently, no more than chance gives (0 to 4.5 %)" in blunt
+    assert "at a sharp edge, 21.5 % oftener than independently, where chance gives 0 to 4.5 %: something" in sharp
+    assert "at a sharp edge, 3.5 % oftener than independently, no more than chance gives (0 to 4.5 %)" in blunt
     assert "golden voxels, " not in sharp + blunt, "one evidence speaks"
 
 
