@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -192,6 +192,15 @@ class Engine:
         z, y, x = self.tile
         other.tile = (max(1, z // parts), y, x)
         return other
+
+    @contextmanager
+    def aside(self) -> Iterator[ThreadPoolExecutor | None]:
+        """Give a thread beside a serial work; none where one thread, or one GPU's memory, is all there is."""
+        if self.threads == 1 or self.backend.NAME == "gpu":
+            yield None
+            return
+        with ThreadPoolExecutor(1, "nx47-aside", self.backend.enter_thread) as pool:
+            yield pool
 
     def together(self, *works: Callable[[], Any]) -> list[Any]:
         """Return what each of some independent works returns; as many are done at once as tiles are.

@@ -6,6 +6,7 @@ Euler number tells it exactly: what a group changes in it is a sum over the grou
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,16 +14,20 @@ import numpy as np
 from gpu_nx47 import corners, topology
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gpu_nx47.backend import Backend, Meter
+
+    Fill = Callable[[NDArray[np.bool_]], tuple[NDArray[np.bool_], dict[str, Any]]]
 
 REACH: Final = (1, 1, 1)
 """Arms of the cross of seven voxels that closes and opens: a box takes much more, in larger groups."""
 
 
 def fill_loops(
-    backend: Backend | Meter, mask: NDArray[np.bool_], most: int
+    backend: Backend | Meter, mask: NDArray[np.bool_], most: int, fill: Fill | None = None
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """Return a mask whose small loops are filled, and what that changed.
 
@@ -33,6 +38,8 @@ def fill_loops(
         On the host, C-contiguous.
     most : int
         Voxels of a filling, at most.
+    fill : callable, optional
+        As `topology.fill_cavities` with this backend; one that remembers saves a step behind this one its work.
 
     Returns
     -------
@@ -58,8 +65,11 @@ def fill_loops(
     index, group = index[one], group[one]
     after = mask.copy()
     after.reshape(-1)[index] = True
-    enclosing = np.unique(group[_at_cavity(backend, after, index)])
-    after.reshape(-1)[index[np.isin(group, enclosing)]] = False
+    filled, _ = (fill or partial(topology.fill_cavities, backend))(after)
+    enclosing = np.unique(group[_at_cavity(filled > after, index)])
+    if enclosing.size:
+        after = after.copy()  # what was filled may be remembered
+        after.reshape(-1)[index[np.isin(group, enclosing)]] = False
     fillings = len(np.unique(group)) - len(enclosing)
     added = int(np.count_nonzero(~np.isin(group, enclosing)))
     return after, {"step": "loops", "voxels": added, "fillings": fillings, "refused": len(tried) - fillings}
@@ -120,13 +130,11 @@ def _gainful(
     return index[good], group[good]
 
 
-def _at_cavity(backend: Backend | Meter, mask: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of some voxels of a mask share a face with a cavity of it."""
-    filled, _ = topology.fill_cavities(backend, mask)
-    cavity = filled > mask
-    place = np.unravel_index(index, mask.shape)
+def _at_cavity(cavity: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of some voxels share a face with a cavity."""
+    place = np.unravel_index(index, cavity.shape)
     found = np.zeros(len(index), np.bool_)
-    for axis, n in enumerate(mask.shape):
+    for axis, n in enumerate(cavity.shape):
         for step in (-1, 1):
             beside = list(place)
             beside[axis] = np.clip(place[axis] + step, 0, n - 1)

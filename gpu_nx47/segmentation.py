@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from gpu_nx47.betti_tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -83,6 +85,7 @@ def segment(
     calibrated: int,
     settings: SegmentSettings,
     told: list[dict[str, Any]] | None = None,
+    aside: Executor | None = None,
 ) -> Masks:
     """Return hysteresis, calibrated and final mask of a volume.
 
@@ -95,15 +98,15 @@ def segment(
     calibrated : int
         Lowest active code.
     settings : SegmentSettings
-    told : list, optional
-        As `clean` takes it.
+    told, aside : optional
+        As `clean` takes them.
 
     Notes
     -----
     final = clean(hysteresis OR calibrated).
     """
     anchored = backend.hysteresis(probability, weak=limits.weak, strong=limits.strong)
-    mask = clean(backend, anchored | (probability >= calibrated), settings, told)
+    mask = clean(backend, anchored | (probability >= calibrated), settings, told, aside)
     return Masks(anchored, probability >= calibrated, mask)  # compared again: kept, it would stand beside the cleaning
 
 
@@ -113,6 +116,7 @@ def cutter(
     calibrated: int,
     settings: SegmentSettings,
     told: list[dict[str, Any]] | None = None,
+    aside: Executor | None = None,
 ) -> Callable[[NDArray[np.uint16]], tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
     """Return what makes the hysteresis, calibrated and final mask of a probability, all on the host.
 
@@ -125,12 +129,14 @@ def cutter(
     settings : SegmentSettings
     told : list, optional
         Holds, after a cut, what the steps of its cleaning changed.
+    aside : Executor, optional
+        As `clean` takes it.
     """
 
     def cut(probability: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], ...]:
         if told is not None:
             told.clear()  # work that failed is begun again
-        masks = segment(backend, backend.to_device(probability), limits, calibrated, settings, told)
+        masks = segment(backend, backend.to_device(probability), limits, calibrated, settings, told, aside)
         there = (masks.hysteresis, masks.calibrated, masks.final)
         return tuple(np.ascontiguousarray(backend.to_host(mask)) for mask in there)
 
@@ -142,7 +148,11 @@ def cutter(
 
 
 def clean(
-    backend: Backend | Meter, mask: Any, settings: SegmentSettings, told: list[dict[str, Any]] | None = None
+    backend: Backend | Meter,
+    mask: Any,
+    settings: SegmentSettings,
+    told: list[dict[str, Any]] | None = None,
+    aside: Executor | None = None,
 ) -> Any:
     """Return a mask cleaned as far as the settings ask.
 
@@ -156,35 +166,62 @@ def clean(
     settings : SegmentSettings
     told : list, optional
         Gets, of each step on the host that was asked for, what it changed, Betti numbers (`Tally`) included.
+    aside : Executor, optional
+        Of one thread, on which these are counted while the steps go on; else they are counted between them.
     """
     if any(settings.closing):
         mask = backend.closing(mask, radius=settings.closing, shape="box")
     if any(settings.opening):
         mask = backend.opening(mask, radius=settings.opening, shape="box")
     if settings.bridges:
-        mask = _mended(backend, mask, [lambda here: loops.cut_bridges(backend, here, settings.bridges)], told)
+        mask = _mended(backend, mask, [lambda here: loops.cut_bridges(backend, here, settings.bridges)], told, aside)
     if settings.dust > 1:
         mask = backend.remove_small(mask, min_size=settings.dust, connectivity=settings.dust_connectivity)
     steps: list[Step] = []
+    fill = topology.Fill(backend)
     if settings.pinholes:
         steps.append(lambda here: topology.plug_pinholes(backend, here, settings.pinholes))
     if settings.loops:
-        steps.append(lambda here: loops.fill_loops(backend, here, settings.loops))
+        steps.append(lambda here: loops.fill_loops(backend, here, settings.loops, fill))
     if settings.cavities:
-        steps.append(lambda here: topology.fill_cavities(backend, here))
+        steps.append(fill)
     if settings.frame:
         steps.append(lambda here: topology.clear_frame(here, settings.frame))
-    return _mended(backend, mask, steps, told) if steps else mask
+    return _mended(backend, mask, steps, told, aside) if steps else mask
 
 
-def _mended(backend: Backend | Meter, mask: Any, steps: list[Step], told: list[dict[str, Any]] | None) -> Any:
+def _mended(
+    backend: Backend | Meter,
+    mask: Any,
+    steps: list[Step],
+    told: list[dict[str, Any]] | None,
+    aside: Executor | None,
+) -> Any:
     """Return what steps on the host make of a mask, one after the other."""
     here = np.ascontiguousarray(backend.to_host(mask))
     del mask  # with the first step there is another
-    tally = None if told is None else Tally(backend, here)
+    if told is None:
+        for step in steps:
+            here, _ = step(here)
+        return backend.to_device(here)
+    tally = _begun(aside, partial(Tally, backend, here))
+
+    def changed(before: NDArray[np.bool_], after: NDArray[np.bool_], known: tuple[str, ...]) -> dict[str, list[int]]:
+        counts: dict[str, list[int]] = tally().after(before, after, known)
+        return counts
+
+    counted = []
     for step in steps:
         after, what = step(here)
-        if told is not None and tally is not None:
-            told.append({**what, **tally.after(here, after, UNCHANGED.get(what["step"], ()))})
+        counted.append((what, _begun(aside, partial(changed, here, after, UNCHANGED.get(what["step"], ())))))
         here = after
+    told.extend({**what, **counts()} for what, counts in counted)
     return backend.to_device(here)
+
+
+def _begun(aside: Executor | None, work: Callable[[], Any]) -> Callable[[], Any]:
+    """Begin a work on the thread there is for it, in order, or do it; returns what gives its result."""
+    if aside is not None:
+        return aside.submit(work).result
+    done = work()
+    return lambda: done

@@ -310,6 +310,7 @@ def _segment(
     cut, limits = decide(found.histogram, settings.segment)
     cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
     told: list[dict[str, Any]] = []
-    own = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told)
-    masks = dict(zip(("hysteresis", "calibrated", "final"), own(found.probability), strict=True))
+    with engine.aside() as aside:
+        own = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told, aside)
+        masks = dict(zip(("hysteresis", "calibrated", "final"), own(found.probability), strict=True))
     return cut, limits, cutter, masks, tuple(told)

@@ -64,15 +64,15 @@ def solve_outside(
     with story.stage("segment", "segment_start"):
         cut, limits = solve.decide(counts, settings.segment)
         told: list[dict[str, Any]] = []
-        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told)
-        hysteresis, calibrated, final = cutter(probability)
+        with engine.aside() as aside:
+            cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told, aside)
+            hysteresis, calibrated, final = cutter(probability)
     story.trace("probability_map", probability)
     for name, mask in (("hysteresis", hysteresis), ("calibrated", calibrated), ("final", final)):
         story.trace(f"mask_{name}", mask)
-    nothing = np.zeros(0, np.float32)
+    nothing, empty = np.zeros(0, np.float32), np.zeros(0, np.uint8)
     unit = Unit((), Scaling(nothing, nothing), nothing, np.float32(0))
     chosen = Training(0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, (), 0.0)
-    empty = np.zeros(0, np.uint8)
     scene = Scene(
         axis=Axis(0.0, 0.0, 0.0, "not asked for"),
         bearing=Bearing(),

@@ -63,6 +63,26 @@ def fill_cavities(backend: Backend | Meter, mask: NDArray[np.bool_]) -> tuple[ND
     return mask, {"step": "cavities", "voxels": int(lengths.sum()), "cavities": [cavities, 0]}
 
 
+class Fill:
+    """`fill_cavities`, which is not done again for the very array it was done for last; nobody may write to it.
+
+    Parameters
+    ----------
+    backend : Backend or Meter
+    """
+
+    def __init__(self, backend: Backend | Meter) -> None:
+        self._backend = backend
+        self._last: tuple[Any, Any] = (None, None)
+
+    def __call__(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], dict[str, Any]]:
+        """Return a mask without cavities, and what that changed."""
+        if self._last[0] is not mask:
+            self._last = mask, fill_cavities(self._backend, mask)
+        filled, told = self._last[1]
+        return filled, told
+
+
 def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the flat index of the first and of the last voxel of each run of true voxels along x."""
 
