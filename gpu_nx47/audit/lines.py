@@ -111,7 +111,8 @@ class Chain:
     def _follow(self, event: Any, data: dict[str, Any]) -> None:
         """Check that the event may stand here."""
         after_recovery = self.event == "RECOVERED"
-        if (event == "BOOT") != (self.size == 0 or after_recovery):
+        again = after_recovery and event == "RECOVERED"  # killed before its BOOT, and gone on with once more
+        if not again and (event == "BOOT") != (self.size == 0 or after_recovery):
             self._refuse(f"is {event}, but BOOT stands first, or behind RECOVERED, and nowhere else")
         if self.event == "EXEC_COMPLETE" and (event != "RECOVERED" or "reason" not in self.end):
             self._refuse(f"is {event}, behind the end of the run")

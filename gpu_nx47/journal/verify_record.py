@@ -173,7 +173,8 @@ def check_line(state: State, raw: bytes) -> None:
 def check_order(state: State, event: str, data: dict[str, Any]) -> None:
     """Check that an event may stand here; note who signs from here on."""
     number = state.lines + 1
-    if (event == "BOOT") != (number == 1 or state.event == "RECOVERED"):
+    again = event == state.event == "RECOVERED"  # killed before its BOOT, and gone on with once more
+    if not again and (event == "BOOT") != (number == 1 or state.event == "RECOVERED"):
         raise Stop(TAMPERED, f"line {number}", "BOOT stands first, or behind RECOVERED, and nowhere else")
     if state.event == "EXEC_COMPLETE" and (event != "RECOVERED" or "reason" not in state.end):
         raise Stop(TAMPERED, f"line {number}", "stands behind the end of the run")
@@ -184,7 +185,7 @@ def check_order(state: State, event: str, data: dict[str, Any]) -> None:
     if event in ("BOOT", "RECOVERED"):
         own, identity = data.get("public_key"), data.get("identity_key")
         state.origin = state.origin or str(data.get("origin"))
-        if state.event == "RECOVERED":  # its BOOT says the same again
+        if state.event == "RECOVERED" and not again:  # its BOOT says the same again
             if own != state.named:
                 raise Stop(TAMPERED, f"line {number}", "names another key than RECOVERED does")
             return

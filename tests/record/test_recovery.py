@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +90,38 @@ def test_a_killed_run_is_incomplete_and_gone_on_with_it_is_complete_with_two_key
     said = []
     assert replay.replay_record(out, cut_short / "root", replay.Machine("law"), lambda every: every, said.append) == 0
     assert said[-1] == "equal: 2 of 2 volumes computed again"
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from gpu_nx47 import pipeline
+from test_recovery import QUICK
+
+class Dies:
+    def __call__(self, stamped):
+        if stamped.event.name == "RECOVERED":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def close(self):
+        pass
+
+pipeline.run(Path(sys.argv[2]), Path(sys.argv[3]), QUICK, Dies())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
+def test_a_run_killed_between_recovered_and_boot_is_gone_on_with_again(cut_short, tmp_path):
+    """Found by kills at random moments: RECOVERED stood behind RECOVERED, and was called a forgery."""
+    out = shutil.copytree(cut_short / "out", tmp_path / "out")
+    for _ in range(2):
+        given = [str(Path(__file__).parent), str(cut_short / "root"), str(out)]
+        assert subprocess.run([sys.executable, "-c", DIES, *given], check=False).returncode == -signal.SIGKILL
+        assert names(out)[-1] == "RECOVERED"
+        assert codes(out)[0] == 2
+    assert pipeline.run(cut_short / "root", out, QUICK).exit_code == 0
+    code, sentence = codes(out)
+    assert code == 0, sentence
+    at = names(out).index("RECOVERED")
+    assert names(out)[at : at + 4] == ["RECOVERED", "RECOVERED", "RECOVERED", "BOOT"]
