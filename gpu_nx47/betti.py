@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import corners
+from gpu_nx47 import bits
+from gpu_nx47.cavities import Label, first_voxels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Betti = tuple[int, int, int]
 """Components, tunnels, cavities."""
-Label = Callable[..., tuple[Any, int]]
-"""The kernel `label` of a backend."""
 
 DUAL: Final = {26: 6, 6: 26}
 """Connectivity of the background that belongs to the foreground's."""
+ONE: Final[Any] = np.zeros(1, np.int64)
+"""The voxel whose label is asked for, where only their number is wanted: no volume of labels is made."""
 
 
 def betti_numbers(mask: NDArray[np.bool_], label: Label, *, connectivity: int = 26) -> Betti:
@@ -44,10 +44,8 @@ def betti_numbers(mask: NDArray[np.bool_], label: Label, *, connectivity: int = 
     Components and cavities are counted by labelling, tunnels = components + cavities - Euler number. In R^3 there are
     no further ones, and cavities are the bounded components of the complement (Alexander duality).
     """
-    codes = corners.corner_codes(mask)
-    counts = corners.count_codes(codes[(codes != 0) & (codes != corners.CODES - 1)])  # all or none adds nothing
     inside = np.ascontiguousarray(mask)
-    outside = np.pad(~inside, 1, constant_values=True)
-    components = label(inside, connectivity=connectivity)[1]
-    cavities = label(outside, connectivity=DUAL[connectivity])[1] - 1
-    return components, components + cavities - corners.euler_number(counts, connectivity), cavities
+    packed = bits.packed(inside)
+    components = label(inside, connectivity=connectivity, at=ONE)[1]
+    cavities = first_voxels(inside, packed, label, connectivity=DUAL[connectivity])[1]
+    return components, components + cavities - bits.euler_number(packed, connectivity), cavities

@@ -1,66 +1,115 @@
-"""What steps change in a mask's Betti numbers: counted once, then kept up to date."""
+"""What steps change in a mask's Betti numbers: each is counted once, and only where no step tells it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from gpu_nx47 import corners
-from gpu_nx47.betti import betti_numbers
+from gpu_nx47 import bits
+from gpu_nx47.betti import DUAL, ONE
+from gpu_nx47.cavities import first_voxels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
     from numpy.typing import NDArray
 
-    from gpu_nx47.backend import Backend, Meter
+    from gpu_nx47.cavities import Label
 
-ONE: Any = np.zeros(1, np.int64)
-"""The voxel whose label is asked for, where only their number is wanted: no volume of labels is made."""
+KEEPS: Final[dict[str, tuple[str, ...]]] = {"pinholes": ("components",), "loops": ("components", "cavities")}
+"""Betti numbers that a step leaves as they are, by its own rule."""
+TELLS: Final[dict[str, tuple[str, ...]]] = {"pinholes": ("components",), "cavities": ("cavities",)}
+"""Betti numbers that a step tells, before and after it, because it needed them itself."""
+LABELLED: Final = ("components", "cavities")
 
 
 class Tally:
-    """Betti numbers of a mask, 26-connected.
+    """Betti numbers of a mask, 26-connected, before and after each of some steps.
 
     Parameters
     ----------
-    backend : Backend or Meter
-    mask : numpy.ndarray of bool, shape (z, y, x)
-        On the host, C-contiguous.
+    label : callable
+        The kernel `label` of a backend, for arrays of the host.
+    steps : sequence of str
+        Their names, in order.
+    begin : callable
+        Begins a work, perhaps on a thread; returns what gives its result.
     """
 
-    def __init__(self, backend: Backend | Meter, mask: NDArray[np.bool_]) -> None:
-        self._backend = backend
-        self.components, self.tunnels, self.cavities = betti_numbers(mask, self._label)
+    def __init__(
+        self,
+        label: Label,
+        steps: Sequence[str],
+        begin: Callable[[Callable[[], dict[str, int]]], Callable[[], dict[str, int]]],
+    ) -> None:
+        self._label = label
+        self._steps = steps
+        self._begin = begin
+        self._last: NDArray[np.bool_] | None = None
+        self._same: list[bool] = []
+        """Whether the mask is the very one before it."""
+        self._counted: list[Callable[[], dict[str, int]]] = []
 
-    def after(
-        self, before: NDArray[np.bool_], after: NDArray[np.bool_], unchanged: tuple[str, ...] = ()
-    ) -> dict[str, list[int]]:
-        """Return each Betti number before and after a step.
+    def look(self, mask: NDArray[np.bool_]) -> None:
+        """Begin to count in the next mask: the first, or what the next step made; nobody may write to it."""
+        number = len(self._counted)
+        self._same.append(mask is self._last)
+        self._last = mask
+        if self._same[-1]:
+            self._counted.append(self._counted[-1])
+            return
+        wanted = [name for name in LABELLED if not self._known(number, name)]
+        self._counted.append(self._begin(lambda: self._count(mask, wanted)))
 
-        Parameters
-        ----------
-        before, after : numpy.ndarray of bool, shape (z, y, x)
-            The mask that was counted last, and what the step made of it.
-        unchanged : tuple of str
-            What need not be counted again: `components`, `cavities`.
+    def result(self, told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what the steps told, with each Betti number before and after.
 
         Notes
         -----
-        The Euler number, components - tunnels + cavities, changes at the corners of changed voxels alone.
+        tunnels = components + cavities - the Euler number.
         """
-        was = self.components, self.tunnels, self.cavities
-        changed = np.flatnonzero(before != after)
-        if changed.size:
-            euler = was[0] - was[1] + was[2] + int(corners.euler_changes(before, after, changed)[1].sum()) // 8
-            if "components" not in unchanged:
-                self.components = self._label(after, connectivity=26)[1]
-            if "cavities" not in unchanged:
-                self.cavities = self._label(np.pad(~after, 1, constant_values=True), connectivity=6)[1] - 1
-            self.tunnels = self.components + self.cavities - euler
-        now = self.components, self.tunnels, self.cavities
-        return {name: [a, b] for name, a, b in zip(("components", "tunnels", "cavities"), was, now, strict=True)}
+        self._last = None
+        counted = [count() for count in self._counted]
+        table = {name: self._values(name, told, counted) for name in LABELLED}
+        euler = [one["euler"] for one in counted]
+        table["tunnels"] = [a + b - e for a, b, e in zip(table["components"], table["cavities"], euler, strict=True)]
+        names = ("components", "tunnels", "cavities")
+        return [what | {name: table[name][k : k + 2] for name in names} for k, what in enumerate(told)]
 
-    def _label(self, mask: NDArray[np.bool_], *, connectivity: int) -> tuple[Any, int]:
-        backend = self._backend
-        labels, count = backend.label(backend.to_device(mask), connectivity=connectivity, at=backend.to_device(ONE))
-        return labels, int(count)
+    def _known(self, number: int, name: str) -> bool:
+        """Tell whether a Betti number of a mask is that of the mask before, or will be told by a step."""
+        if number and name in KEEPS.get(self._steps[number - 1], ()) + TELLS.get(self._steps[number - 1], ()):
+            return True
+        for step in self._steps[number:]:
+            if name in TELLS.get(step, ()):
+                return True
+            if name not in KEEPS.get(step, ()):
+                return False
+        return False
+
+    def _count(self, mask: NDArray[np.bool_], wanted: Sequence[str]) -> dict[str, int]:
+        packed = bits.packed(mask)
+        found = {"euler": bits.euler_number(packed, 26)}
+        if "components" in wanted:
+            found["components"] = self._label(mask, connectivity=26, at=ONE)[1]
+        if "cavities" in wanted:
+            found["cavities"] = first_voxels(mask, packed, self._label, connectivity=DUAL[26])[1]
+        return found
+
+    def _values(self, name: str, told: Sequence[dict[str, Any]], counted: Sequence[dict[str, int]]) -> list[int]:
+        known: list[int | None] = [
+            None if same else one.get(name) for one, same in zip(counted, self._same, strict=True)
+        ]
+        for k, what in enumerate(told):
+            if name in TELLS.get(what["step"], ()):
+                known[k : k + 2] = what[name]
+        kept = [same or name in KEEPS.get(step, ()) for step, same in zip(self._steps, self._same[1:], strict=True)]
+        for k, still in enumerate(kept):
+            if still and known[k + 1] is None:
+                known[k + 1] = known[k]
+        for k in reversed(range(len(kept))):
+            if kept[k] and known[k] is None:
+                known[k] = known[k + 1]
+        values = [value for value in known if value is not None]
+        assert len(values) == len(known), (name, known)
+        return values

@@ -1,4 +1,4 @@
-"""What lies around each corner of the voxel grid: a code of 2x2x2 voxels, from which areas and Euler numbers are sums.
+"""What lies around each corner of the voxel grid: a code of 2x2x2 voxels; areas and Euler numbers are sums over them.
 
 A mask of (z, y, x) voxels has (z + 1, y + 1, x + 1) corners; outside of it is background. Bit 4 a + 2 b + c of the code
 of corner (i, j, k) is the voxel (i - 1 + a, j - 1 + b, k - 1 + c).
@@ -100,43 +100,26 @@ def area(counts: NDArray[np.int64]) -> float:
     return math.fsum(n * a for n, a in zip(counts.tolist(), AREA, strict=True) if n)
 
 
-def _eighths(code: int, *, closed: bool) -> int:
-    """Return a code's share of the Euler number, times 8.
+def _eighths(code: int) -> int:
+    """Return a code's share of the Euler number of closed cubes (26-connected), times 8.
 
     Notes
     -----
-    `closed`: voxels are closed cubes (26-connected), so a vertex, an edge or a face of the grid is there if any voxel
-    around it is. A corner sees 1 whole vertex, 6 halves of an edge, 12 quarters of a face, 8 eighths of a voxel.
-    Otherwise voxels are vertices joined along faces (6-connected), and an edge, a square or a cube is there if all of
-    its voxels are: 8 eighths of a vertex, 12 quarters of an edge, 6 halves of a square, 1 cube.
+    A vertex, an edge or a face of the grid is there if any voxel around it is. A corner sees 1 whole vertex, 6 halves
+    of an edge, 12 quarters of a face, 8 eighths of a voxel.
     """
     inside = _voxels_of(code)
     faces = [{a, b} for a, b in itertools.combinations(_VOXELS, 2) if _touch(a, b)]
     fours = [{v for v in _VOXELS if v[axis] == side} for axis in range(3) for side in (0, 1)]
-    if closed:
-        return (
-            8 * bool(inside)
-            - 4 * sum(bool(four & inside) for four in fours)
-            + 2 * sum(bool(pair & inside) for pair in faces)
-            - len(inside)
-        )
     return (
-        len(inside)
-        - 2 * sum(pair <= inside for pair in faces)
-        + 4 * sum(four <= inside for four in fours)
-        - 8 * (len(inside) == 8)
+        8 * bool(inside)
+        - 4 * sum(bool(four & inside) for four in fours)
+        + 2 * sum(bool(pair & inside) for pair in faces)
+        - len(inside)
     )
 
 
-_EULER: Final = {
-    26: tuple(_eighths(code, closed=True) for code in range(CODES)),
-    6: tuple(_eighths(code, closed=False) for code in range(CODES)),
-}
-
-
-def euler_number(counts: NDArray[np.int64], connectivity: int) -> int:
-    """Return components - tunnels + cavities of a mask with these counts of codes; connectivity 6 or 26."""
-    return sum(n * e for n, e in zip(counts.tolist(), _EULER[connectivity], strict=True) if n) // 8
+_EULER: Final = tuple(_eighths(code) for code in range(CODES))
 
 
 def euler_changes(
@@ -171,5 +154,5 @@ def euler_changes(
         flat = np.ravel_multi_index(tuple(t[inside] for t in there), before.shape)
         for code, mask in zip(codes, (before, after), strict=True):
             code[inside] |= mask.reshape(-1)[flat].view(np.uint8) << np.uint8(bit)
-    table = np.array(_EULER[26], np.int64)
+    table = np.array(_EULER, np.int64)
     return first % max(1, len(index)), table[codes[1]] - table[codes[0]]

@@ -6,7 +6,6 @@ Euler number tells it exactly: what a group changes in it is a sum over the grou
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,20 +13,16 @@ import numpy as np
 from gpu_nx47 import corners, topology
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from gpu_nx47.backend import Backend, Meter
-
-    Fill = Callable[[NDArray[np.bool_]], tuple[NDArray[np.bool_], dict[str, Any]]]
 
 REACH: Final = (1, 1, 1)
 """Arms of the cross of seven voxels that closes and opens: a box takes much more, in larger groups."""
 
 
 def fill_loops(
-    backend: Backend | Meter, mask: NDArray[np.bool_], most: int, fill: Fill | None = None
+    backend: Backend | Meter, mask: NDArray[np.bool_], most: int, fill: topology.Fill | None = None
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """Return a mask whose small loops are filled, and what that changed.
 
@@ -38,8 +33,8 @@ def fill_loops(
         On the host, C-contiguous.
     most : int
         Voxels of a filling, at most.
-    fill : callable, optional
-        As `topology.fill_cavities` with this backend; one that remembers saves a step behind this one its work.
+    fill : Fill, optional
+        Of this backend: it remembers, which saves a step behind this one its work.
 
     Returns
     -------
@@ -65,8 +60,8 @@ def fill_loops(
     index, group = index[one], group[one]
     after = mask.copy()
     after.reshape(-1)[index] = True
-    filled, _ = (fill or partial(topology.fill_cavities, backend))(after)
-    enclosing = np.unique(group[_at_cavity(filled > after, index)])
+    inside = (fill or topology.Fill(backend)).voxels(after)
+    enclosing = np.unique(group[_beside(inside, index, mask.shape)])
     if enclosing.size:
         after = after.copy()  # what was filled may be remembered
         after.reshape(-1)[index[np.isin(group, enclosing)]] = False
@@ -130,13 +125,7 @@ def _gainful(
     return index[good], group[good]
 
 
-def _at_cavity(cavity: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of some voxels share a face with a cavity."""
-    place = np.unravel_index(index, cavity.shape)
-    found = np.zeros(len(index), np.bool_)
-    for axis, n in enumerate(cavity.shape):
-        for step in (-1, 1):
-            beside = list(place)
-            beside[axis] = np.clip(place[axis] + step, 0, n - 1)
-            found |= cavity[tuple(beside)]
-    return found
+def _beside(cavity: NDArray[np.int64], index: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which of some voxels share a face with a voxel of cavities, which has six neighbours in the array."""
+    above = np.array([1, shape[2], shape[1] * shape[2]])
+    return np.isin(index, (cavity[:, None] + np.concatenate([above, -above])).reshape(-1))

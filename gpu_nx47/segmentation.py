@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     from gpu_nx47.settings import SegmentSettings
     from gpu_nx47.stats import Histogram
 
-    Step = Callable[[NDArray[np.bool_]], tuple[NDArray[np.bool_], dict[str, Any]]]
-    """A step of the cleaning: from a mask to a mask and what was changed."""
+    Step = tuple[str, Callable[[NDArray[np.bool_]], tuple[NDArray[np.bool_], dict[str, Any]]]]
+    """A step of the cleaning: its name, and from a mask to a mask and what was changed."""
 
 STRONG_SHARE: Final = 1 / 3
 """Of the voxels at or above the calibrated threshold, the share that anchors where no strong threshold is given."""
-
-UNCHANGED: Final[dict[str, tuple[str, ...]]] = {"pinholes": ("components",), "loops": ("components", "cavities")}
-"""Betti numbers that a step leaves as they are, by its own rule: they need not be counted again."""
 
 
 @dataclass(frozen=True)
@@ -174,19 +171,20 @@ def clean(
     if any(settings.opening):
         mask = backend.opening(mask, radius=settings.opening, shape="box")
     if settings.bridges:
-        mask = _mended(backend, mask, [lambda here: loops.cut_bridges(backend, here, settings.bridges)], told, aside)
+        cut: Step = "bridges", lambda here: loops.cut_bridges(backend, here, settings.bridges)
+        mask = _mended(backend, mask, [cut], told, aside)
     if settings.dust > 1:
         mask = backend.remove_small(mask, min_size=settings.dust, connectivity=settings.dust_connectivity)
     steps: list[Step] = []
     fill = topology.Fill(backend)
     if settings.pinholes:
-        steps.append(lambda here: topology.plug_pinholes(backend, here, settings.pinholes))
+        steps.append(("pinholes", lambda here: topology.plug_pinholes(backend, here, settings.pinholes)))
     if settings.loops:
-        steps.append(lambda here: loops.fill_loops(backend, here, settings.loops, fill))
+        steps.append(("loops", lambda here: loops.fill_loops(backend, here, settings.loops, fill)))
     if settings.cavities:
-        steps.append(fill)
+        steps.append(("cavities", fill))
     if settings.frame:
-        steps.append(lambda here: topology.clear_frame(here, settings.frame))
+        steps.append(("frame", lambda here: topology.clear_frame(here, settings.frame)))
     return _mended(backend, mask, steps, told, aside) if steps else mask
 
 
@@ -201,21 +199,17 @@ def _mended(
     here = np.ascontiguousarray(backend.to_host(mask))
     del mask  # with the first step there is another
     if told is None:
-        for step in steps:
+        for _, step in steps:
             here, _ = step(here)
         return backend.to_device(here)
-    tally = _begun(aside, partial(Tally, backend, here))
-
-    def changed(before: NDArray[np.bool_], after: NDArray[np.bool_], known: tuple[str, ...]) -> dict[str, list[int]]:
-        counts: dict[str, list[int]] = tally().after(before, after, known)
-        return counts
-
-    counted = []
-    for step in steps:
-        after, what = step(here)
-        counted.append((what, _begun(aside, partial(changed, here, after, UNCHANGED.get(what["step"], ())))))
-        here = after
-    told.extend({**what, **counts()} for what, counts in counted)
+    tally = Tally(topology.host_label(backend), [name for name, _ in steps], partial(_begun, aside))
+    tally.look(here)
+    changes = []
+    for _, step in steps:
+        here, what = step(here)
+        tally.look(here)
+        changes.append(what)
+    told.extend(tally.result(changes))
     return backend.to_device(here)
 
 

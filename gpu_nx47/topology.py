@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47.engine import where
+from gpu_nx47 import bits, cavities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,22 +45,27 @@ def fill_cavities(backend: Backend | Meter, mask: NDArray[np.bool_]) -> tuple[ND
     ----------
     scipy.ndimage.binary_fill_holes does the same.
     """
-    outside = ~mask
-    starts, lasts = _runs(outside)
-    there, count = backend.label(backend.to_device(outside), connectivity=6, at=backend.to_device(starts))
-    del outside
-    labels = backend.to_host(there)
-    closed = np.ones(count + 1, np.bool_)
-    closed[0] = False
-    closed[labels[_at_border(starts, lasts, mask.shape)]] = False
-    inside = closed[labels]
-    starts, lengths = starts[inside], (lasts - starts)[inside] + 1
-    if starts.size:
-        mask = mask.copy()
-        before = np.cumsum(lengths) - lengths
-        mask.reshape(-1)[np.arange(lengths.sum()) + np.repeat(starts - before, lengths)] = True
-    cavities = int(np.count_nonzero(closed))
-    return mask, {"step": "cavities", "voxels": int(lengths.sum()), "cavities": [cavities, 0]}
+    made, told, _ = _filled(backend, mask)
+    return made, told
+
+
+def _filled(
+    backend: Backend | Meter, mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], dict[str, Any], NDArray[np.int64]]:
+    """Return a mask without cavities, what that changed, and the voxels added."""
+    first, count = cavities.first_voxels(mask, bits.packed(mask), host_label(backend))
+    made, added = cavities.filled(mask, first)
+    return made, {"step": "cavities", "voxels": len(added), "cavities": [count, 0]}, added
+
+
+def host_label(backend: Backend | Meter) -> cavities.Label:
+    """Return the kernel `label` for arrays of the host, of which it returns the labels of voxels asked for."""
+
+    def label(mask: NDArray[np.bool_], *, connectivity: int, at: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+        labels, count = backend.label(backend.to_device(mask), connectivity=connectivity, at=backend.to_device(at))
+        return backend.to_host(labels), int(count)
+
+    return label
 
 
 class Fill:
@@ -77,37 +82,19 @@ class Fill:
 
     def __call__(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], dict[str, Any]]:
         """Return a mask without cavities, and what that changed."""
+        made, told, _ = self._done(mask)
+        return made, dict(told)
+
+    def voxels(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the voxels of a mask's cavities, flat indices."""
+        added: NDArray[np.int64] = self._done(mask)[2]
+        return added
+
+    def _done(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], dict[str, Any], NDArray[np.int64]]:
         if self._last[0] is not mask:
-            self._last = mask, fill_cavities(self._backend, mask)
-        filled, told = self._last[1]
-        return filled, told
-
-
-def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the flat index of the first and of the last voxel of each run of true voxels along x."""
-
-    def first(rows: slice) -> NDArray[np.bool_]:
-        part, found = mask[rows], mask[rows].copy()
-        np.greater(part[:, :, 1:], part[:, :, :-1], out=found[:, :, 1:])
-        return found
-
-    def last(rows: slice) -> NDArray[np.bool_]:
-        part, found = mask[rows], mask[rows].copy()
-        np.greater(part[:, :, :-1], part[:, :, 1:], out=found[:, :, :-1])
-        return found
-
-    return where(mask.shape, first), where(mask.shape, last)
-
-
-def _at_border(starts: NDArray[np.int64], lasts: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which runs reach the border of an array."""
-    width = shape[2]
-    rim = np.ones(shape[:2], np.bool_)
-    rim[1:-1, 1:-1] = False
-    reaches: NDArray[np.bool_] = rim.reshape(-1)[starts // width]
-    reaches |= starts % width == 0
-    reaches |= lasts % width == width - 1
-    return reaches
+            self._last = mask, _filled(self._backend, mask)
+        done: tuple[NDArray[np.bool_], dict[str, Any], NDArray[np.int64]] = self._last[1]
+        return done
 
 
 def plug_pinholes(

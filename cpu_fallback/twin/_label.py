@@ -14,6 +14,7 @@ from cpu_fallback.law._label import (
     accept_mask_moments,
     accept_remove_small,
 )
+from cpu_fallback.twin._bits import at_least, count_runs, find_runs, packed
 from cpu_fallback.twin._jit import compiled
 
 if TYPE_CHECKING:
@@ -25,40 +26,36 @@ def label(
 ) -> tuple[NDArray[np.int32], int]:
     """Twin of law.label."""
     accept_label(mask, connectivity, at)
-    rows, first, edges = _runs_of(mask)
-    number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
+    depth, height, width = mask.shape
+    first, edges = _runs_of(_bits_of(mask), width)
+    number, count = _components(first, edges, depth, height, connectivity == 26)
     if at is not None:
         found = np.zeros(at.size, np.int32)
-        _find(at, rows.shape[1], first, edges, number, found)
+        _find(at, width, first, edges, number, found)
         return found, int(count)
     labels = np.zeros(mask.shape, np.int32)
-    _paint(first, edges, number, labels.reshape(rows.shape))
+    _paint(first, edges, number, labels.reshape(-1, width))
     return labels, int(count)
 
 
 def hysteresis(p: NDArray[np.uint16], /, *, weak: int, strong: int) -> NDArray[np.bool_]:
     """Twin of law.hysteresis."""
     accept_hysteresis(p, weak, strong)
-    mask = np.empty(p.shape, np.bool_)
-    _at_least(p.reshape(-1), np.uint16(weak), mask.reshape(-1))
-    rows, first, edges = _runs_of(mask)
+    rows = p.reshape(-1, p.shape[2])
+    first, edges = _runs_of(at_least(rows, np.uint16(weak)), p.shape[2])
     number, count = _components(first, edges, p.shape[0], p.shape[1], True)
     keep = np.zeros(count + 1, np.bool_)
-    _anchor(p.reshape(rows.shape), np.uint16(strong), first, edges, number, keep)
-    _erase(first, edges, number, keep, rows)
-    return mask
+    _anchor(rows, np.uint16(strong), first, edges, number, keep)
+    return _kept(first, edges, number, keep, p.shape)
 
 
 def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int) -> NDArray[np.bool_]:
     """Twin of law.remove_small."""
     accept_remove_small(mask, min_size, connectivity)
-    kept = mask.copy()
-    rows, first, edges = _runs_of(kept)
+    first, edges = _runs_of(_bits_of(mask), mask.shape[2])
     number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
     # Compared here: a huge min_size need not fit in 64 bits.
-    keep = _sizes(edges, number, count) >= min_size
-    _erase(first, edges, number, keep, rows)
-    return kept
+    return _kept(first, edges, number, _sizes(edges, number, count) >= min_size, mask.shape)
 
 
 def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np.int64]:
@@ -72,65 +69,37 @@ def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np
 def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np.int64]:
     """Twin of law.mask_moments."""
     accept_mask_moments(mask, connectivity)
-    _, first, edges = _runs_of(mask)
+    first, edges = _runs_of(_bits_of(mask), mask.shape[2])
     number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
     result = np.zeros((count, MOMENTS), np.int64)
     _sum_runs(first, edges, number, mask.shape[0], mask.shape[1], result)
     return result
 
 
-def _runs_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int32]]:
-    """Return the mask as rows of bytes, the first run of each row (last: how many there are), the ends of the runs."""
-    rows = mask.view(np.uint8).reshape(-1, mask.shape[2])
-    first = np.zeros(rows.shape[0] + 1, np.int64)
-    _count_runs(rows, first)
-    # One place more than there are edges: the scan writes first and then decides whether to keep.
-    edges = np.empty(2 * int(first[-1]) + 1, np.int32)
-    _find_runs(rows, first, edges)
-    return rows, first, edges
+def _bits_of(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    return packed(mask.view(np.uint8).reshape(-1, mask.shape[2]))
 
 
-@compiled
-def _count_runs(rows: NDArray[np.uint8], first: NDArray[np.int64]) -> None:
-    for r in range(rows.shape[0]):
-        first[r + 1] = first[r] + _starts(rows[r, :-1], rows[r, 1:]) + (rows[r, 0] != 0)
+def _runs_of(bits: NDArray[np.uint64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the first run of each row of a mask (last: how many there are), and the ends of the runs."""
+    first = np.zeros(len(bits) + 1, np.int64)
+    count_runs(bits, first)
+    edges = np.empty(2 * int(first[-1]), np.int32)
+    find_runs(bits, width, first, edges)
+    return first, edges
 
 
-@compiled
-def _starts(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> np.int32:
-    number = np.int32(0)
-    for x in range(left.size):
-        number += np.int32((left[x] == 0) & (right[x] != 0))
-    return number
-
-
-@compiled
-def _find_runs(rows: NDArray[np.uint8], first: NDArray[np.int64], edges: NDArray[np.int32]) -> None:
-    width = rows.shape[1]
-    # Where the row turns, a byte is 1; most turns are far apart, so eight bytes are looked at together.
-    turns = np.zeros(width // 8 * 8 + 8, np.uint8)
-    words = turns.view(np.uint64)
-    for r in range(rows.shape[0]):
-        at, end = 2 * first[r], 2 * first[r + 1]
-        if at == end:
-            continue
-        _turn(rows[r], turns)
-        for w in range(words.size):
-            if words[w] == 0:
-                continue
-            for x in range(8 * w, 8 * w + 8):
-                edges[at] = x
-                at += turns[x]
-        if at < end:
-            edges[at] = width
-
-
-@compiled
-def _turn(row: NDArray[np.uint8], turns: NDArray[np.uint8]) -> None:
-    left, right, inner = row[:-1], row[1:], turns[1 : row.size]
-    turns[0] = row[0] != 0
-    for x in range(inner.size):
-        inner[x] = (left[x] != 0) ^ (right[x] != 0)
+def _kept(
+    first: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    number: NDArray[np.int32],
+    keep: NDArray[np.bool_],
+    shape: tuple[int, ...],
+) -> NDArray[np.bool_]:
+    """Return the mask of the runs whose components are kept."""
+    mask = np.zeros(shape, np.uint8)
+    _draw(first, edges, number, keep, mask.reshape(-1, shape[2]))
+    return mask.view(np.bool_)
 
 
 @compiled
@@ -182,6 +151,8 @@ def _join(
 
 @compiled
 def _unite(parent: NDArray[np.int32], a: int, b: int) -> None:
+    if parent[a] == parent[b]:
+        return
     while parent[a] != a:
         parent[a] = parent[parent[a]]
         a = parent[a]
@@ -228,7 +199,7 @@ def _find(
 
 
 @compiled
-def _erase(
+def _draw(
     first: NDArray[np.int64],
     edges: NDArray[np.int32],
     number: NDArray[np.int32],
@@ -238,14 +209,8 @@ def _erase(
     for r in range(rows.shape[0]):
         row = rows[r]
         for i in range(first[r], first[r + 1]):
-            if not keep[number[i]]:
-                row[edges[2 * i] : edges[2 * i + 1]] = 0
-
-
-@compiled
-def _at_least(p: NDArray[np.uint16], weak: np.uint16, mask: NDArray[np.bool_]) -> None:
-    for i in range(p.size):
-        mask[i] = p[i] >= weak
+            if keep[number[i]]:
+                row[edges[2 * i] : edges[2 * i + 1]] = 1
 
 
 @compiled

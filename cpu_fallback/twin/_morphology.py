@@ -7,70 +7,88 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback.law._morphology import accept
+from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, packed, unpack
 from cpu_fallback.twin._jit import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_STRETCH = 1024  # bytes of a column block: with 320 rows it stays in the second cache
-_GROW, _SHRINK = np.uint8(0), np.uint8(1)
+_STRETCH = 128  # words of a column block: with 320 rows it stays in the second cache
+_GROW, _SHRINK = AS_IT_IS, TURNED
 
 
 def erosion(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
     """Twin of law.erosion."""
     accept("erosion", mask, radius, shape)
-    return _apply(_SHRINK, mask, radius, shape)
+    return _apply((_SHRINK,), mask, radius, shape)
 
 
 def dilation(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
     """Twin of law.dilation."""
     accept("dilation", mask, radius, shape)
-    return _apply(_GROW, mask, radius, shape)
+    return _apply((_GROW,), mask, radius, shape)
 
 
 def opening(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
     """Twin of law.opening."""
     accept("opening", mask, radius, shape)
-    return _apply(_GROW, _apply(_SHRINK, mask, radius, shape), radius, shape, own=True)
+    return _apply((_SHRINK, _GROW), mask, radius, shape)
 
 
 def closing(mask: NDArray[np.bool_], /, *, radius: tuple[int, int, int], shape: str) -> NDArray[np.bool_]:
     """Twin of law.closing."""
     accept("closing", mask, radius, shape)
-    return _apply(_SHRINK, _apply(_GROW, mask, radius, shape), radius, shape, own=True)
+    return _apply((_GROW, _SHRINK), mask, radius, shape)
 
 
 def _apply(
-    flip: np.uint8, mask: NDArray[np.bool_], radius: tuple[int, int, int], shape: str, *, own: bool = False
+    flips: tuple[np.uint64, ...], mask: NDArray[np.bool_], radius: tuple[int, int, int], shape: str
 ) -> NDArray[np.bool_]:
-    """Dilate or erode; `own`: the mask may be written over, where its shape allows that."""
-    # An erosion is the dilation of the complement, outside complemented too: one code, bytes flipped on the way.
+    """Dilate or erode, one after the other."""
+    # An erosion is the dilation of the complement, outside complemented too: one code, bits flipped on the way.
     depth, height, width = mask.shape
-    reach_z, reach_y, reach_x = (min(int(r), n - 1) for r, n in zip(radius, mask.shape, strict=True))
-    source = mask.view(np.uint8)
-    result = source if own and shape != "cross" else source.copy()
-    start = source if shape == "cross" else result
-    _columns(start.reshape(1, depth, height * width), reach_z, flip, result.reshape(1, depth, height * width))
-    _columns(start, reach_y, flip, result)
-    _rows(start.reshape(-1, width), reach_x, flip, result.reshape(-1, width))
+    reach = [min(int(r), n - 1) for r, n in zip(radius, mask.shape, strict=True)]
+    flip = flips[0]
+    bits = packed(mask.view(np.uint8).reshape(-1, width), flip)
+    for step in flips:
+        if step != flip:
+            _turn(bits, width)
+            flip = step
+        source = bits.copy() if shape == "cross" else bits
+        _columns(source.reshape(1, depth, -1), reach[0], bits.reshape(1, depth, -1))
+        _columns(source.reshape(depth, height, -1), reach[1], bits.reshape(depth, height, -1))
+        _rows(source, reach[2], width, bits)
+    result = np.empty(mask.shape, np.uint8)
+    unpack(bits, flip, result.reshape(-1, width))
     return result.view(np.bool_)
 
 
 @compiled
-def _columns(source: NDArray[np.uint8], reach: int, flip: np.uint8, result: NDArray[np.uint8]) -> None:
+def _turn(bits: NDArray[np.uint64], width: int) -> None:
+    """Set what is not set, but for bits beyond the rows."""
+    beyond = width % WORD
+    inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
+    for r in range(bits.shape[0]):
+        for j in range(bits.shape[1]):
+            bits[r, j] = ~bits[r, j]
+        if beyond:
+            bits[r, -1] &= inside
+
+
+@compiled
+def _columns(source: NDArray[np.uint64], reach: int, result: NDArray[np.uint64]) -> None:
     """Join into `result` the dilation of `source` along its second axis, block of columns by block."""
     if reach == 0:
         return
     length, width = source.shape[1], source.shape[2]
     window = 2 * reach + 1
-    block = np.empty((length + 2 * reach, _STRETCH), np.uint8)
+    block = np.empty((length + 2 * reach, _STRETCH), np.uint64)
     for i in range(source.shape[0]):
         for low in range(0, width, _STRETCH):
             high = min(low + _STRETCH, width)
             block[:reach] = 0
             block[reach + length :] = 0
-            for j in range(length):
-                _load(source[i, j, low:high], flip, block[reach + j])
+            block[reach : reach + length, : high - low] = source[i, :, low:high]
             # In place: row j reads row j + size before that one is overwritten.
             size = 1
             while 2 * size <= window:
@@ -78,51 +96,56 @@ def _columns(source: NDArray[np.uint8], reach: int, flip: np.uint8, result: NDAr
                     _join(block[j, : high - low], block[j + size])
                 size *= 2
             for j in range(length):
-                _store(block[j], block[j + window - size], flip, result[i, j, low:high])
+                _store(block[j], block[j + window - size], result[i, j, low:high])
 
 
 @compiled
-def _rows(source: NDArray[np.uint8], reach: int, flip: np.uint8, result: NDArray[np.uint8]) -> None:
-    """Join into `result` the dilation of `source` along its rows."""
+def _rows(source: NDArray[np.uint64], reach: int, width: int, result: NDArray[np.uint64]) -> None:
+    """Join into `result` the dilation of `source` along its rows of so many voxels."""
     if reach == 0:
         return
-    width = source.shape[1]
-    window = 2 * reach + 1
-    scratch = np.empty((2, width + 2 * reach), np.uint8)
+    length, window = source.shape[1], 2 * reach + 1
+    before = reach // WORD + 1
+    beyond = width % WORD
+    inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
+    # Words of 0 on both sides: a window may begin before the row, and what it reads may end behind it.
+    line = np.zeros(length + 3 * before + 1, np.uint64)
+    filled = line[: length + 2 * before]
     for r in range(source.shape[0]):
-        now, turn, size = scratch[0], 1, 1
-        now[:reach] = 0
-        now[reach + width :] = 0
-        _load(source[r], flip, now[reach : reach + width])
+        filled[:] = 0
+        filled[before : before + length] = source[r]
+        size = 1
         while 2 * size <= window:
-            twice = scratch[turn][: now.size - size]
-            _pairs(now, now[size:], twice)
-            now, turn = twice, 1 - turn
+            _join_ahead(line, size, filled)
             size *= 2
-        _store(now, now[window - size :], flip, result[r])
+        first = WORD * before - reach
+        _join_ahead(line, first, result[r])
+        _join_ahead(line, first + window - size, result[r])
+        if beyond:
+            result[r, -1] &= inside
 
 
 @compiled
-def _load(row: NDArray[np.uint8], flip: np.uint8, copy: NDArray[np.uint8]) -> None:
-    for x in range(row.size):
-        copy[x] = np.uint8(row[x] != 0) ^ flip
+def _join_ahead(line: NDArray[np.uint64], start: int, result: NDArray[np.uint64]) -> None:
+    """Join into `result`, which may be the beginning of `line`, the bits of `line` from `start` on."""
+    word, low = start // WORD, np.uint64(start % WORD)
+    if low == 0:
+        for k in range(result.size):
+            result[k] |= line[k + word]
+        return
+    high = np.uint64(WORD) - low
+    for k in range(result.size):
+        result[k] |= line[k + word] >> low | line[k + word + 1] << high
 
 
 @compiled
-def _join(row: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
+def _join(row: NDArray[np.uint64], other: NDArray[np.uint64]) -> None:
     for x in range(row.size):
         row[x] |= other[x]
 
 
 @compiled
-def _pairs(row: NDArray[np.uint8], ahead: NDArray[np.uint8], result: NDArray[np.uint8]) -> None:
-    for x in range(result.size):
-        result[x] = row[x] | ahead[x]
-
-
-@compiled
-def _store(first: NDArray[np.uint8], second: NDArray[np.uint8], flip: np.uint8, result: NDArray[np.uint8]) -> None:
+def _store(first: NDArray[np.uint64], second: NDArray[np.uint64], result: NDArray[np.uint64]) -> None:
     # The centre belongs to the element: joining with what stands there loses nothing, and gathers a cross's segments.
     for x in range(result.size):
-        joined = first[x] | second[x] | (result[x] ^ flip)
-        result[x] = np.uint8(joined ^ flip)
+        result[x] |= first[x] | second[x]

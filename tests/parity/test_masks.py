@@ -20,10 +20,16 @@ def draw_sparse(seed):
     return mask
 
 
+def draw_even(seed):
+    """Return a dense mask whose rows are whole words of the twin."""
+    rng = np.random.default_rng([60, seed])
+    return rng.random((3, 4, 64 * (1 + seed % 3))) < (0.5, 0.97)[seed % 2]
+
+
 def test_label(agree, seeds):
     for seed in seeds:
         for connectivity in (6, 26):
-            for mask in (draw_mask(seed), draw_sparse(seed), draw_grey(seed) >= 128):
+            for mask in (draw_mask(seed), draw_sparse(seed), draw_grey(seed) >= 128, draw_even(seed)):
                 agree("label", mask, connectivity=connectivity)
                 at = np.random.default_rng([59, seed]).integers(0, mask.size, 200)
                 agree("label", mask, connectivity=connectivity, at=at)
@@ -100,8 +106,8 @@ def test_component_moments_of_a_long_run(agree, length):
 
 def hold(agree, kernel, seeds):
     for seed in seeds:
-        for mask in (draw_mask(seed), draw_sparse(seed)):
-            for radius in (draw_radius(seed), NONE[seed % 2], (0, 50, 2), (7, 0, 0)):
+        for mask in (draw_mask(seed), draw_sparse(seed), draw_even(seed)):
+            for radius in (draw_radius(seed), NONE[seed % 2], (0, 50, 2), (7, 0, 0), (0, 0, 70), (1, 0, 64)):
                 for shape in ("box", "cross"):
                     agree(kernel, mask, radius=radius, shape=shape)
 

@@ -1,0 +1,83 @@
+"""A mask as bits on the host: what a whole mask is asked costs an eighth of its bytes.
+
+Bit k of word j of a row is the voxel x = 64 j + k. A row has at least one bit beyond its voxels, which is 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WORD: Final = 64
+
+
+def packed(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Return a mask (z, y, x) as words, shape (z, y, x // 64 + 1)."""
+    depth, height, width = mask.shape
+    found = np.zeros((depth, height, 8 * (width // WORD + 1)), np.uint8)
+    found[:, :, : -(-width // 8)] = np.packbits(mask, axis=2, bitorder="little")
+    return found.view("<u8").astype(np.uint64, copy=False)
+
+
+def listed(bits: NDArray[np.uint64], width: int) -> NDArray[np.int64]:
+    """Return the flat index, in a mask with rows of `width` voxels, of each bit that is set; ascending."""
+    word = np.flatnonzero(bits)
+    length = bits.shape[2]
+    set_bits = np.unpackbits(bits.reshape(-1)[word].astype("<u8").view(np.uint8), bitorder="little").reshape(-1, WORD)
+    which, bit = np.nonzero(set_bits)
+    row, column = np.divmod(word[which], length)
+    return row * width + WORD * column + bit
+
+
+def moved(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return bits one voxel further along x: the bit of a voxel is what its neighbour before it had."""
+    found = bits << np.uint64(1)
+    found[:, :, 1:] |= bits[:, :, :-1] >> np.uint64(WORD - 1)
+    return found
+
+
+def euler_number(bits: NDArray[np.uint64], connectivity: int) -> int:
+    """Return components - tunnels + cavities of a mask.
+
+    Parameters
+    ----------
+    bits : numpy.ndarray of uint64
+        As `packed` returns them.
+    connectivity : {6, 26}
+
+    Notes
+    -----
+    26: voxels are closed cubes, so a face, an edge or a vertex of the grid is there if any voxel around it is; their
+    numbers count with the sign of their dimension (cubes -1, faces +1, edges -1, vertices +1). 6: voxels are vertices,
+    and a pair, a square or a cube of them is there if all of its voxels are (+1, -1, +1, -1). Both walk the three axes:
+    along each, cells are the voxels, or what lies between two neighbours.
+
+    References
+    ----------
+    Kong and Rosenfeld, Digital topology, 1989.
+    """
+    joined = np.bitwise_or if connectivity == 26 else np.bitwise_and
+    total = 0
+    for sign_x, along_x in ((1, bits), (-1, joined(bits, moved(bits)))):
+        for sign_y, along_y in ((sign_x, along_x), (-sign_x, _between(along_x, 1, connectivity))):
+            total += sign_y * (_count(along_y) - _count(_between(along_y, 0, connectivity)))
+    return -total if connectivity == 26 else total
+
+
+def _between(bits: NDArray[np.uint64], axis: int, connectivity: int) -> NDArray[np.uint64]:
+    """Return what lies between neighbours along an axis: of both together, or of either, the borders included."""
+    rows = np.moveaxis(bits, axis, 0)
+    if connectivity == 6:
+        return np.moveaxis(rows[:-1] & rows[1:], 0, axis)
+    found = np.empty((len(rows) + 1, *rows.shape[1:]), np.uint64)
+    found[0], found[-1] = rows[0], rows[-1]
+    np.bitwise_or(rows[:-1], rows[1:], out=found[1:-1])
+    return np.moveaxis(found, 0, axis)
+
+
+def _count(bits: NDArray[np.uint64]) -> int:
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))

@@ -1,0 +1,114 @@
+"""Cavities of a mask: the components of its background that do not reach the border of the array.
+
+A component's first voxel in raster order has none of it before it on any axis: so few voxels need to be asked about,
+and no volume of labels is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpu_nx47 import bits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Label = Callable[..., tuple[Any, int]]
+"""The kernel `label` of a backend, called with arrays of the host."""
+
+
+def first_voxels(
+    mask: NDArray[np.bool_], packed: NDArray[np.uint64], label: Label, *, connectivity: int = 6
+) -> tuple[NDArray[np.int64], int]:
+    """Return some voxels of each cavity of a mask, its first among them, and the number of cavities.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of bool, shape (z, y, x)
+    packed : numpy.ndarray of uint64
+        The mask as `bits.packed` returns it.
+    label : callable
+        The kernel `label` of a backend.
+    connectivity : {6, 26}
+        Of the background.
+
+    Returns
+    -------
+    voxels : numpy.ndarray of int64
+        Flat indices, ascending.
+    count : int
+    """
+    inside = _led(packed, mask.shape)
+    border = _led_on_the_border(mask)
+    if not inside.size:
+        return inside, 0
+    labels, count = label(~mask, connectivity=connectivity, at=np.concatenate([inside, border]))
+    closed = np.ones(count + 1, np.bool_)
+    closed[labels[len(inside) :]] = False
+    of = labels[: len(inside)]
+    enclosed = closed[of]
+    return inside[enclosed], len(np.unique(of[enclosed]))
+
+
+def _led(packed: NDArray[np.uint64], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the background voxels behind mask voxels on all three axes: the first of a cavity is one."""
+    ahead = bits.moved(packed)  # beyond the row, too: these bits are taken away with those of the mask's voxels
+    ahead &= ~packed
+    ahead[:, 0] = 0
+    ahead[:, 1:] &= packed[:, :-1]
+    ahead[0] = 0
+    ahead[1:] &= packed[:-1]
+    return bits.listed(ahead, shape[2])
+
+
+def _led_on_the_border(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return a background voxel, at least, of each of its pieces on the six faces of an array."""
+    found = []
+    strides = (mask.shape[1] * mask.shape[2], mask.shape[2], 1)
+    for axis, n in enumerate(mask.shape):
+        row, column = (other for other in range(3) if other != axis)
+        for at in {0, n - 1}:
+            face = np.take(mask, at, axis)
+            led = ~face
+            led[1:] &= face[:-1]
+            led[:, 1:] &= face[:, :-1]
+            i, j = np.nonzero(led)
+            found.append(at * strides[axis] + i * strides[row] + j * strides[column])
+    return np.unique(np.concatenate(found))
+
+
+def filled(mask: NDArray[np.bool_], voxels: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return a mask without the cavities, 6-connected, that some voxels belong to, and all voxels of these.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of bool, shape (z, y, x)
+        C-contiguous.
+    voxels : numpy.ndarray of int64
+        Flat indices of background voxels in cavities.
+
+    Returns
+    -------
+    mask : numpy.ndarray of bool
+        The same array where there is no cavity to fill.
+    voxels : numpy.ndarray of int64
+        Flat indices.
+    """
+    if not voxels.size:
+        return mask, voxels
+    made = mask.copy()
+    flat = made.reshape(-1)
+    above = np.array([1, mask.shape[2], mask.shape[1] * mask.shape[2]])
+    steps = np.concatenate([above, -above])
+    found, front = [voxels], voxels
+    flat[voxels] = True
+    while front.size:
+        # A cavity has voxels of the mask on every side: no neighbour lies outside of the array.
+        beside = (front[:, None] + steps).reshape(-1)
+        front = np.unique(beside[~flat[beside]])
+        flat[front] = True
+        found.append(front)
+    return made, np.concatenate(found)
