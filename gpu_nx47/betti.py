@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gpu_nx47 import bits
-from gpu_nx47.cavities import Label, first_voxels
+from gpu_nx47.cavities import first_voxels
+from gpu_nx47.components import Label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

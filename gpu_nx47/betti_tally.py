@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gpu_nx47.cavities import Label
+    from gpu_nx47.components import Label
 
 KEEPS: Final[dict[str, tuple[str, ...]]] = {"pinholes": ("components",), "loops": ("components", "cavities")}
 """Betti numbers that a step leaves as they are, by its own rule."""
@@ -34,6 +34,8 @@ class Tally:
         Their names, in order.
     begin : callable
         Begins a work, perhaps on a thread; returns what gives its result.
+    beside : bool
+        The work is done on a thread, so it labels a copy: masks change meanwhile.
     """
 
     def __init__(
@@ -41,25 +43,29 @@ class Tally:
         label: Label,
         steps: Sequence[str],
         begin: Callable[[Callable[[], dict[str, int]]], Callable[[], dict[str, int]]],
+        *,
+        beside: bool,
     ) -> None:
         self._label = label
         self._steps = steps
         self._begin = begin
-        self._last: NDArray[np.bool_] | None = None
+        self._beside = beside
         self._same: list[bool] = []
-        """Whether the mask is the very one before it."""
+        """Whether the mask is as the one before it."""
         self._counted: list[Callable[[], dict[str, int]]] = []
 
-    def look(self, mask: NDArray[np.bool_]) -> None:
-        """Begin to count in the next mask: the first, or what the next step made; nobody may write to it."""
+    def look(self, mask: NDArray[np.bool_], *, same: bool = False) -> None:
+        """Begin to count in the next mask: the first, or what the next step made; `same`: that changed nothing."""
         number = len(self._counted)
-        self._same.append(mask is self._last)
-        self._last = mask
-        if self._same[-1]:
+        self._same.append(same)
+        if same:
             self._counted.append(self._counted[-1])
             return
         wanted = [name for name in LABELLED if not self._known(number, name)]
-        self._counted.append(self._begin(lambda: self._count(mask, wanted)))
+        packed = bits.packed(mask)
+        if wanted and self._beside:
+            mask = mask.copy()
+        self._counted.append(self._begin(lambda: self._count(mask if wanted else None, packed, wanted)))
 
     def result(self, told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what the steps told, with each Betti number before and after.
@@ -68,7 +74,6 @@ class Tally:
         -----
         tunnels = components + cavities - the Euler number.
         """
-        self._last = None
         counted = [count() for count in self._counted]
         table = {name: self._values(name, told, counted) for name in LABELLED}
         euler = [one["euler"] for one in counted]
@@ -87,9 +92,12 @@ class Tally:
                 return False
         return False
 
-    def _count(self, mask: NDArray[np.bool_], wanted: Sequence[str]) -> dict[str, int]:
-        packed = bits.packed(mask)
+    def _count(
+        self, mask: NDArray[np.bool_] | None, packed: NDArray[np.uint64], wanted: Sequence[str]
+    ) -> dict[str, int]:
         found = {"euler": bits.euler_number(packed, 26)}
+        if mask is None:
+            return found
         if "components" in wanted:
             found["components"] = self._label(mask, connectivity=26, at=ONE)[1]
         if "cavities" in wanted:

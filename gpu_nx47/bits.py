@@ -5,6 +5,7 @@ Bit k of word j of a row is the voxel x = 64 j + k. A row has at least one bit b
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +14,46 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WORD: Final = 64
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A mask that is kept for later, in an eighth of its bytes."""
+
+    words: NDArray[np.uint64]
+    width: int
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> Packed:
+        """Pack a mask (z, y, x)."""
+        return cls(packed(mask), mask.shape[2])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the mask."""
+        depth, height, _ = self.words.shape
+        return depth, height, self.width
+
+    def rows(self, part: slice) -> NDArray[np.bool_]:
+        """Return the slices `part` of the mask."""
+        words = self.words[part].astype("<u8", copy=False)
+        found = np.unpackbits(words.view(np.uint8), axis=2, count=self.width, bitorder="little")
+        return found.view(np.bool_)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return the whole mask, C-contiguous."""
+        return self.rows(slice(None))
+
+    def at(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return the mask at flat indices of its voxels."""
+        row, x = np.divmod(index, self.width)
+        word = self.words.reshape(-1)[row * self.words.shape[2] + x // WORD]
+        found: NDArray[np.bool_] = (word >> (x % WORD).astype(np.uint64) & np.uint64(1)).astype(np.bool_)
+        return found
+
+    def count(self) -> int:
+        """Return the voxels of the mask."""
+        return _count(self.words)
 
 
 def packed(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:

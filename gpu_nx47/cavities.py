@@ -6,18 +6,15 @@ and no volume of labels is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpu_nx47 import bits
+from gpu_nx47.components import Label, labels_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Label = Callable[..., tuple[Any, int]]
-"""The kernel `label` of a backend, called with arrays of the host."""
 
 
 def first_voxels(
@@ -45,10 +42,11 @@ def first_voxels(
     border = _led_on_the_border(mask)
     if not inside.size:
         return inside, 0
-    labels, count = label(~mask, connectivity=connectivity, at=np.concatenate([inside, border]))
+    at = np.union1d(inside, border)
+    labels, count = labels_at(mask.shape, lambda rows: ~mask[rows], label, connectivity=connectivity, at=at)
     closed = np.ones(count + 1, np.bool_)
-    closed[labels[len(inside) :]] = False
-    of = labels[: len(inside)]
+    closed[labels[np.searchsorted(at, border)]] = False
+    of = labels[np.searchsorted(at, inside)]
     enclosed = closed[of]
     return inside[enclosed], len(np.unique(of[enclosed]))
 

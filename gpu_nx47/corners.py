@@ -123,15 +123,18 @@ _EULER: Final = tuple(_eighths(code) for code in range(CODES))
 
 
 def euler_changes(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], index: NDArray[np.int64]
+    mask: NDArray[np.bool_], index: NDArray[np.int64], value: NDArray[np.bool_] | bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return by how much the 26-connected Euler number of a mask changes, corner by corner.
 
     Parameters
     ----------
-    before, after : numpy.ndarray of bool, shape (z, y, x)
+    mask : numpy.ndarray of bool, shape (z, y, x)
+        As it is before.
     index : numpy.ndarray of int64
-        Flat indices of the voxels that may differ.
+        Flat indices of voxels, each once.
+    value : numpy.ndarray of bool, or bool
+        What each of these becomes.
 
     Returns
     -------
@@ -140,19 +143,22 @@ def euler_changes(
     eighths : numpy.ndarray of int64
         The change there, times 8. Voxels that do not touch one another share no corner: their changes add up.
     """
-    place = np.unravel_index(index, before.shape)
-    grid = tuple(n + 1 for n in before.shape)
+    place = np.unravel_index(index, mask.shape)
+    grid = tuple(n + 1 for n in mask.shape)
     around = [
         np.ravel_multi_index(tuple(p + 1 - v for p, v in zip(place, near, strict=True)), grid) for near in _VOXELS
     ]
-    corner, first = np.unique(np.concatenate(around), return_index=True)
-    codes = np.zeros((2, len(corner)), np.uint8)
+    corner, first, of = np.unique(np.concatenate(around), return_index=True, return_inverse=True)
+    before = np.zeros(len(corner), np.uint8)
     at = np.unravel_index(corner, grid)
     for bit, near in enumerate(_VOXELS):
         there = [a - 1 + v for a, v in zip(at, near, strict=True)]
-        inside = np.logical_and.reduce([(t >= 0) & (t < n) for t, n in zip(there, before.shape, strict=True)])
-        flat = np.ravel_multi_index(tuple(t[inside] for t in there), before.shape)
-        for code, mask in zip(codes, (before, after), strict=True):
-            code[inside] |= mask.reshape(-1)[flat].view(np.uint8) << np.uint8(bit)
+        inside = np.logical_and.reduce([(t >= 0) & (t < n) for t, n in zip(there, mask.shape, strict=True)])
+        flat = np.ravel_multi_index(tuple(t[inside] for t in there), mask.shape)
+        before[inside] |= mask.reshape(-1)[flat].view(np.uint8) << np.uint8(bit)
+    after = before.copy()
+    for bit, corners_of in enumerate(of.reshape(len(_VOXELS), -1)):  # the corner that sees the voxel as this bit
+        one = np.uint8(1 << bit)
+        after[corners_of] = np.where(value, after[corners_of] | one, after[corners_of] & ~one)
     table = np.array(_EULER, np.int64)
-    return first % max(1, len(index)), table[codes[1]] - table[codes[0]]
+    return first % max(1, len(index)), table[after] - table[before]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import rescue, stats, tables
+from gpu_nx47 import stats
 from gpu_nx47.atomic import whole_file
-from gpu_nx47.engine import slabs, where
-from gpu_nx47.stats import Histogram
+from gpu_nx47.engine import slabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +17,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gpu_nx47.engine import Engine, Tile
+    from gpu_nx47.bits import Packed
+    from gpu_nx47.segmentation import Cut
+    from gpu_nx47.stats import Histogram
 
-ROBUST_Z: Final = 6.0
-MAD_TO_DEVIATION: Final = 1.4826
-LAPLACE_SHIFT: Final = 4
 RARE: Final = 1e-5
 """A joint cell with a smaller share of the reference is unknown to it."""
 CELL_BITS: Final = 2
@@ -119,122 +115,6 @@ def _smallest_eigenvector(
     return vectors[np.arange(len(zz)), :, smallest]
 
 
-@dataclass(frozen=True)
-class Anomalies:
-    """Voxels where the logit bends as it does nowhere else."""
-
-    voxels: int
-    clusters: int
-    limit_low: float
-    limit_high: float
-    index: NDArray[np.int64]
-    """Flat index of each anomalous voxel, ascending."""
-    cluster: NDArray[np.int32]
-    """Number of the 26-connected cluster that it belongs to, from 1."""
-    excess: NDArray[np.float64]
-    """How many robust deviations its Laplacian lies from the median, signed."""
-
-
-def anomalies(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
-    """Count voxels whose Laplacian of the logit code is more than 6 robust deviations from its median."""
-    bend, counts = bends(engine, probability)
-    return bent(engine, bend, *usual(counts))
-
-
-def anomalies_listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
-    """Return the voxels that `anomalies` counts, before they are put into clusters: then no bend is held any more."""
-    bend, counts = bends(engine, probability)
-    return Listed.of(bend, *usual(counts))
-
-
-def bends(engine: Engine, probability: NDArray[np.uint16]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """Return the codes of the Laplacian of the logit code, and their histogram."""
-    table = tables.logit_table()
-    bend = np.empty(probability.shape, np.int16)
-
-    def work(tile: Tile) -> NDArray[np.int64]:
-        codes = engine.backend.to_device(probability[tile.crop(1)].copy())
-        logit = engine.backend.lookup(codes, table=engine.backend.to_device(table))
-        codes = engine.backend.laplacian(logit, shift=LAPLACE_SHIFT)[tile.within(0, 1)].copy()
-        bend[tile.core] = engine.backend.to_host(codes)  # here: results that wait would be kept
-        counted: NDArray[np.int64] = engine.backend.histogram(codes)
-        return counted
-
-    counts = np.zeros(65_536, np.int64)
-    for _, part in engine.thinner(4).map(probability.shape, work):
-        counts += part
-    return bend, counts
-
-
-def usual(counts: NDArray[np.int64]) -> tuple[int, float]:
-    """Return the median of bends with this histogram, and six robust deviations: 1.4826 MAD, at least one code."""
-    median = Histogram(counts, -32_768).quantile(0.5)
-    distance = np.abs(np.arange(-32_768, 32_768) - median)
-    mad = Histogram(_fold(counts, distance)).quantile(0.5)
-    return median, ROBUST_Z * MAD_TO_DEVIATION * max(1, mad)
-
-
-def bent(engine: Engine, bend: NDArray[np.int16], median: int, reach: float) -> Anomalies:
-    """Return the voxels whose bend is further than `reach` from the median."""
-    return Listed.of(bend, median, reach).clustered(engine)
-
-
-@dataclass
-class Listed:
-    """Anomalous voxels that are not in clusters yet."""
-
-    mask: NDArray[np.bool_]
-    index: NDArray[np.int64]
-    excess: NDArray[np.float64]
-    limits: tuple[float, float]
-
-    @classmethod
-    def of(cls, bend: NDArray[np.int16], median: int, reach: float) -> Listed:
-        """Return the voxels whose bend is further than `reach` from the median."""
-        low, high = median - reach, median + reach
-        # Compared as integers: beside a float each bend would become one.
-        least, most = math.ceil(low), math.floor(high)
-        mask = np.empty(bend.shape, np.bool_)
-
-        def found(rows: slice) -> NDArray[np.bool_]:
-            return np.logical_or(bend[rows] < least, bend[rows] > most, out=mask[rows])
-
-        index = where(bend.shape, found)
-        excess = (bend.reshape(-1)[index] - np.float64(median)) * (ROBUST_Z / reach)
-        return cls(mask, index, excess, (low, high))
-
-    def clustered(self, engine: Engine) -> Anomalies:
-        """Put them into clusters, once: their mask is let go."""
-        cluster, clusters = clusters_of(engine, self.mask, self.index)
-        self.mask = self.mask[:0].copy()
-        return Anomalies(len(self.index), clusters, *self.limits, self.index, cluster, self.excess)
-
-
-def clusters_of(engine: Engine, mask: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
-    """Return the number of the 26-connected cluster of each voxel of a mask, from 1, and how many there are.
-
-    Parameters
-    ----------
-    engine : Engine
-    mask : numpy.ndarray of bool, shape (z, y, x)
-    index : numpy.ndarray of int64
-        Flat indices of its voxels.
-    """
-    meter = engine.backend
-
-    def label() -> tuple[NDArray[np.int32], int]:
-        labels, clusters = meter.label(meter.to_device(mask), connectivity=26, at=meter.to_device(index))
-        return meter.to_host(labels), int(clusters)
-
-    return rescue.whole(meter, "the clusters", label)
-
-
-def _fold(counts: NDArray[np.int64], distance: NDArray[np.int64]) -> NDArray[np.int64]:
-    folded = np.zeros(int(distance.max()) + 1, np.int64)
-    np.add.at(folded, distance, counts)
-    return folded
-
-
 class References:
     """The volumes done before in a run: what a discovery is unknown to.
 
@@ -262,7 +142,7 @@ class References:
         self,
         names: Sequence[str],
         cells: NDArray[np.uint16],
-        anchored: NDArray[np.bool_],
+        anchored: Packed,
         counts: NDArray[np.int64] | None = None,
     ) -> tuple[int | None, str | None]:
         """Count the anchored voxels unknown to the volumes before, or say why not; then add this volume to them.
@@ -307,11 +187,11 @@ def _word(names: frozenset[str]) -> str:
     return "+".join(sorted(names))
 
 
-def _tally(cells: NDArray[np.uint16], mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+def _tally(cells: NDArray[np.uint16], mask: Packed | None = None) -> NDArray[np.int64]:
     """Count the voxels of each joint cell, of all voxels or of a mask's; np.bincount would make int64 of them all."""
     counts = np.zeros(65_536, np.int64)
     for part in slabs(cells.shape):
-        inside = cells[part].reshape(-1) if mask is None else cells[part][mask[part]]
+        inside = cells[part].reshape(-1) if mask is None else cells[part][mask.rows(part)]
         counts += np.bincount(inside, minlength=65_536)
     return counts
 
@@ -355,19 +235,14 @@ def ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def anchor_calibration(
-    anchored: NDArray[np.bool_],
-    calibrated: NDArray[np.bool_],
-    final: NDArray[np.bool_],
-    clean: Callable[[NDArray[np.bool_]], NDArray[np.bool_]],
-) -> dict[str, Any]:
+def anchor_calibration(masks: Cut, calibrated: Callable[[slice], NDArray[np.bool_]]) -> dict[str, Any]:
     """Return how far the anchors and the calibration agree, and what each of them gives to the final mask.
 
     Parameters
     ----------
-    anchored, calibrated, final : numpy.ndarray of bool, shape (z, y, x)
-    clean : callable
-        The cleaning that made `final` of their union.
+    masks : Cut
+    calibrated : callable
+        Returns slices of the calibrated mask.
 
     Returns
     -------
@@ -376,18 +251,21 @@ def anchor_calibration(
         be of one mask alone: `final_without_anchor`, `final_without_calibration`. Ratios of them: `jaccard`,
         `share_anchored`, `share_calibrated`.
     """
-    counted: Counter[str] = Counter(both=0, either=0, final=0, final_anchored=0, final_calibrated=0)
-    for part in slabs(final.shape):
-        a, c, f = anchored[part], calibrated[part], final[part]
-        masks = {"both": a & c, "final": f, "final_anchored": f & a, "final_calibrated": f & c}
-        counted.update({name: int(np.count_nonzero(mask)) for name, mask in masks.items()})
-        counted["either"] += int(np.count_nonzero(a)) + int(np.count_nonzero(c))
-    counted["either"] -= counted["both"]
+    counted: Counter[str] = Counter(final=0, final_anchored=0, final_calibrated=0)
+    for part in slabs(masks.final.shape):
+        final = masks.final[part]
+        of = {"final": final, "final_anchored": final & masks.anchored.rows(part)}
+        of["final_calibrated"] = final & calibrated(part)
+        counted.update({name: int(np.count_nonzero(mask)) for name, mask in of.items()})
+    either = masks.voxels["either"]
+    both = masks.voxels["anchored"] + masks.voxels["calibrated"] - either
     return {
+        "both": both,
+        "either": either,
         **counted,
-        "final_without_anchor": int(np.count_nonzero(clean(calibrated))),
-        "final_without_calibration": int(np.count_nonzero(clean(anchored))),
-        "jaccard": counted["both"] / counted["either"] if counted["either"] else 1.0,
+        "final_without_anchor": masks.alone["calibrated"],
+        "final_without_calibration": masks.alone["anchored"],
+        "jaccard": both / either if either else 1.0,
         "share_anchored": ratio(counted["final_anchored"], counted["final"]),
         "share_calibrated": ratio(counted["final_calibrated"], counted["final"]),
     }

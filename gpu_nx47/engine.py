@@ -7,6 +7,7 @@ elsewhere it spoils only voxels within the kernel's radius, which `trim` cuts aw
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,6 +35,8 @@ DEVICE_BYTES: Final = 40
 """Of a device's memory for each voxel of a tile: all features of the default bank at once take 38.4 (tests/shim)."""
 SMALLEST_TILE: Final = 1 << 15
 """Voxels under which no tile is cut for lack of memory alone: its halo would be most of the work."""
+ASIDE_VOXELS: Final = 1 << 27
+"""Volumes up to this have their masks counted on a thread beside the cleaning, in copies."""
 SLAB_VOXELS: Final = 1 << 20
 """Voxels that a whole-box statistic looks at together, at least one slice: its temporary arrays stay this small."""
 
@@ -194,9 +197,12 @@ class Engine:
         return other
 
     @contextmanager
-    def aside(self) -> Iterator[ThreadPoolExecutor | None]:
-        """Give a thread beside a serial work; none where one thread, or one GPU's memory, is all there is."""
-        if self.threads == 1 or self.backend.NAME == "gpu":
+    def aside(self, shape: Shape) -> Iterator[ThreadPoolExecutor | None]:
+        """Give a thread beside a serial work on a volume.
+
+        None where one thread, or one GPU's memory, is all there is, and for large volumes: it works on copies.
+        """
+        if self.threads == 1 or self.backend.NAME == "gpu" or math.prod(shape) > ASIDE_VOXELS:
             yield None
             return
         with ThreadPoolExecutor(1, "nx47-aside", self.backend.enter_thread) as pool:

@@ -48,7 +48,18 @@ class Clusters:
     cluster: NDArray[np.int32]
     """Number of its cluster, from 1."""
     strength: NDArray[Any]
-    """What the peak of a cluster is the largest of."""
+    """What the peak of a cluster is the furthest from `usual` in."""
+    usual: int = 0
+    unit: float = 1.0
+    """Of the strength that is told."""
+
+    def peak(self, inside: NDArray[np.int64]) -> int:
+        """Return which of some voxels is the peak."""
+        return int(inside[np.argmax(np.abs(self.strength[inside].astype(np.int64) - self.usual))])
+
+    def told(self, voxel: int) -> float:
+        """Return the strength of a voxel."""
+        return (int(self.strength[voxel]) - self.usual) / self.unit
 
 
 def feature_codes(
@@ -173,7 +184,7 @@ def explained_clusters(
     told, peaks = [], []
     for number in largest:
         inside = np.flatnonzero(found.cluster == number)
-        peak = int(inside[np.argmax(np.abs(found.strength[inside].astype(np.float64, copy=False)))])
+        peak = found.peak(inside)
         low, high = _box(found.index[inside], grey.shape)
         at = [int(v) + o for v, o in zip(np.unravel_index(found.index[peak], grey.shape), origin, strict=True)]
         peaks.append(int(found.index[peak]))
@@ -183,7 +194,7 @@ def explained_clusters(
             "start": [first + o for first, o in zip(low, origin, strict=True)],
             "stop": [last + 1 + o for last, o in zip(high, origin, strict=True)],
             "peak": dict(zip("zyx", at, strict=True)),
-            "strength": float(found.strength[peak]),
+            "strength": found.told(peak),
         })  # fmt: skip
     names = solved.trained.unit.features
     if told and names:

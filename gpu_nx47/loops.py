@@ -22,7 +22,12 @@ REACH: Final = (1, 1, 1)
 
 
 def fill_loops(
-    backend: Backend | Meter, mask: NDArray[np.bool_], most: int, fill: topology.Fill | None = None
+    backend: Backend | Meter,
+    mask: NDArray[np.bool_],
+    most: int,
+    fill: topology.Fill | None = None,
+    *,
+    own: bool = False,
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """Return a mask whose small loops are filled, and what that changed.
 
@@ -35,6 +40,8 @@ def fill_loops(
         Voxels of a filling, at most.
     fill : Fill, optional
         Of this backend: it remembers, which saves a step behind this one its work.
+    own : bool
+        The mask may be written to, and is what is returned.
 
     Returns
     -------
@@ -50,7 +57,8 @@ def fill_loops(
     them together. A filling may be thinner than its sheet.
     """
     closed = backend.to_host(backend.closing(backend.to_device(mask), radius=REACH, shape="cross"))
-    index, group = _groups(backend, closed > mask, most)
+    index, group = _groups(backend, np.greater(closed, mask, out=closed), most)
+    del closed
     index, group = _gainful(mask, index, group, value=True)
     tried = np.unique(group)
     beside, of = topology.near(index, group, mask)
@@ -58,12 +66,13 @@ def fill_loops(
     lowest, highest = topology.touched(of, backend.to_host(there), int(group.max(initial=0)) + 1)
     one = (lowest == highest)[group]
     index, group = index[one], group[one]
-    after = mask.copy()
+    after = mask if own else mask.copy()
     after.reshape(-1)[index] = True
-    inside = (fill or topology.Fill(backend)).voxels(after)
+    fill = fill or topology.Fill(backend)
+    inside = fill.voxels(after)
     enclosing = np.unique(group[_beside(inside, index, mask.shape)])
     if enclosing.size:
-        after = after.copy()  # what was filled may be remembered
+        fill.forget()
         after.reshape(-1)[index[np.isin(group, enclosing)]] = False
     fillings = len(np.unique(group)) - len(enclosing)
     added = int(np.count_nonzero(~np.isin(group, enclosing)))
@@ -95,7 +104,7 @@ def cut_bridges(
     the Euler number is greater: it held a loop together, or two pieces.
     """
     opened = backend.to_host(backend.opening(backend.to_device(mask), radius=REACH, shape="cross"))
-    index, group = _gainful(mask, *_groups(backend, mask > opened, most), value=False)
+    index, group = _gainful(mask, *_groups(backend, np.greater(mask, opened, out=opened), most), value=False)
     after = mask.copy()
     after.reshape(-1)[index] = False
     return after, {"step": "bridges", "voxels": -len(index), "bridges": len(np.unique(group))}
@@ -116,9 +125,7 @@ def _gainful(
     mask: NDArray[np.bool_], index: NDArray[np.int64], group: NDArray[np.int32], *, value: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the voxels of groups with which the Euler number grows if they get a value, and the group of each."""
-    after = mask.copy()
-    after.reshape(-1)[index] = value
-    voxel, eighths = corners.euler_changes(mask, after, index)
+    voxel, eighths = corners.euler_changes(mask, index, value)
     gain = np.zeros(int(group.max(initial=0)) + 1, np.int64)
     np.add.at(gain, group[voxel], eighths)
     good = gain[group] > 0

@@ -9,23 +9,21 @@ import numpy as np
 
 from gpu_nx47 import (
     alerts,
+    anomalies,
     chance,
     counters,
     findings,
     golden,
     neuron,
     rescue,
-    segmentation,
     slices,
     survey,
     tables,
     v122,
 )
-from gpu_nx47.engine import histogram, slabs
+from gpu_nx47.engine import histogram, slabs, where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from gpu_nx47.alerts import Alert
@@ -64,18 +62,23 @@ def volume_counters(
     What needs none of the others' results is counted at once; what takes longest begins first.
     """
     grey, origin = volume.grey[volume.box.slices], volume.box.start
-    anomalous = counters.anomalies_listed(engine, solved.probability)
-    agreed, bends, (unknown, reason, strange), old, moments, best, rows, grey_counts = engine.together(
-        lambda: _agreed(solved, engine, settings),
+    anomalous = anomalies.listed(engine, solved.probability)
+    bends, (unknown, reason, strange), old, moments, best, agreed, rows, grey_counts = engine.together(
         lambda: anomalous.clustered(engine),
         lambda: _unknown(solved, engine, references),
-        lambda: v122.Counts.of(solved.probability, solved.final, tables.PROBABILITY_ONE),
+        lambda: _old(engine.backend, solved),
         lambda: _components(engine.backend, solved.final),
         lambda: _golden(solved, settings.golden_points, origin),
+        lambda: _agreed(solved),
         lambda: slices.table(volume, solved),
         lambda: histogram(engine.backend, grey),
     )
-    odd = [findings.Clusters("anomaly", bends.index, bends.cluster, bends.excess), *strange]
+    odd = [
+        findings.Clusters(
+            "anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.deviation
+        ),
+        *strange,
+    ]
     explained, *told = engine.together(
         lambda: findings.explained_points(engine, grey, solved, best.pop("golden_nonce_points_topk"), origin),
         *(partial(findings.explained_clusters, engine, grey, solved, one, origin) for one in odd),
@@ -98,13 +101,11 @@ def volume_counters(
     return {**counted, **by_chance, "findings": [one for kind in told for one in kind], "slices": rows}, old
 
 
-def _agreed(solved: Solved, engine: Engine, settings: Settings) -> dict[str, Any]:
+def _agreed(solved: Solved) -> dict[str, Any]:
     """Return `anchor_calibration`, and the steps of the cleaning."""
-    anchored, calibrated, final = solved.hysteresis, solved.calibrated, solved.final
-    either = sum(int(np.count_nonzero(anchored[rows] | calibrated[rows])) for rows in slabs(final.shape))
-    cleaner = _cleaner(engine, settings, final, either)
-    agreed = counters.anchor_calibration(anchored, calibrated, final, cleaner)
-    return {"anchor_calibration": agreed, "cleaning": list(solved.cleaning)}
+    threshold = solved.calibration.threshold
+    agreed = counters.anchor_calibration(solved.masks, lambda part: solved.probability[part] >= threshold)
+    return {"anchor_calibration": agreed, "cleaning": list(solved.masks.cleaning)}
 
 
 def _of_masks(agreed: dict[str, Any], rows: dict[str, list[Any]], box: int) -> dict[str, Any]:
@@ -125,11 +126,18 @@ def _of_masks(agreed: dict[str, Any], rows: dict[str, list[Any]], box: int) -> d
     }
 
 
+def _old(meter: Meter, solved: Solved) -> v122.Counts:
+    """Return what the old definitions find; not metered: they are no calculation of the answer."""
+    counts = rescue.whole(meter, "a histogram", lambda: histogram(meter.backend, solved.probability))
+    return v122.Counts.of(solved.probability, solved.final, tables.PROBABILITY_ONE, counts)
+
+
 def _golden(solved: Solved, listed: int, origin: tuple[int, int, int]) -> dict[str, Any]:
     """Return the counters of golden voxels, and the best of these; null where nothing tells what is golden."""
     limit, known = solved.null.golden_limit, bool(solved.null.tallies)
     bright = golden.brighter(solved.probability, limit)
-    active = solved.hysteresis.reshape(-1)[bright] | solved.calibrated.reshape(-1)[bright]
+    reached = solved.probability.reshape(-1)[bright] >= solved.calibration.threshold
+    active = reached | solved.masks.anchored.at(bright)
     number, points = golden.golden_points(solved.probability, solved.final, limit, listed, origin, bright)
     return {
         "golden_before_cleaning": int(np.count_nonzero(active)) if known else None,
@@ -151,34 +159,6 @@ def _by_chance(solved: Solved, counted: dict[str, Any]) -> dict[str, Any]:
     if not solved.null.tallies:  # no neuron, so no surrogates
         return {}
     return chance.expected(solved.final.shape, counted, solved.null)
-
-
-def _cleaner(
-    engine: Engine, settings: Settings, final: NDArray[np.bool_], uncleaned: int
-) -> Callable[[NDArray[np.bool_]], NDArray[np.bool_]]:
-    """Return the cleaning of masks on the host; not metered: a mask that is asked about is no step of the answer.
-
-    Parameters
-    ----------
-    engine : Engine
-    settings : Settings
-    final : numpy.ndarray of bool
-        The union of the masks that will be asked about, cleaned.
-    uncleaned : int
-        Voxels of that union: a part of it with as many is the union.
-    """
-    meter = engine.backend
-
-    def clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        if np.count_nonzero(mask) == uncleaned:
-            return final
-        backend = meter.backend
-        cleaned: NDArray[np.bool_] = backend.to_host(
-            segmentation.clean(backend, backend.to_device(mask), settings.segment)
-        )
-        return cleaned
-
-    return lambda mask: rescue.whole(meter, "the cleaning", lambda: clean(mask))
 
 
 def empty_counters(volume: Volume) -> dict[str, Any]:
@@ -233,15 +213,11 @@ def _unknown(
     rare = references.rare(names)
     # Not metered: what a volume is compared with is no calculation of its answer.
     counts = rescue.whole(meter, "the joint cells", lambda: histogram(meter.backend, cells))
-    unknown, reason = references.compare(names, cells, solved.hysteresis, counts)
+    unknown, reason = references.compare(names, cells, solved.masks.anchored, counts)
     if not unknown or rare is None:
         return unknown, reason, []
-    mask = np.empty(cells.shape, np.bool_)
-    for rows in slabs(mask.shape):
-        np.take(rare, cells[rows], out=mask[rows], mode="clip")  # a code of 16 bits is never beyond the table
-        mask[rows] &= solved.hysteresis[rows]
-    index = np.flatnonzero(mask)
-    cluster, _ = counters.clusters_of(engine, mask, index)
+    index = where(cells.shape, lambda rows: rare[cells[rows]] & solved.masks.anchored.rows(rows))
+    cluster, _ = anomalies.clusters_of(engine, cells.shape, index)
     bright = solved.probability.reshape(-1)[index]
     return unknown, reason, [findings.Clusters("discovery", index, cluster, bright)]
 

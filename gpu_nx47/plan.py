@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import bank, counters, direction, load, null, survey
+from gpu_nx47 import bank, components, counters, direction, load, null, survey
 from gpu_nx47._tiff.decoding import PAGE_COPIES
 from gpu_nx47._tiff.untrusted import SPARE_BYTES
+from gpu_nx47.engine import ASIDE_VOXELS
 from gpu_nx47.journal.trace import FORENSIC
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ DRAW_HELD: Final = 80
 """Bytes for each voxel that the survey draws: its position, gradient and profile."""
 DRAW_WORK: Final = 300
 """Bytes of temporaries for each of them, while the axis is fitted and where they are labelled."""
-RUN_SHARE: Final = 1 / 8
-"""Runs of a mask for each voxel that are allowed for; alternating voxels, which no smooth volume has, would be 1/2."""
+RUN_SHARE: Final = 1 / 11
+"""Runs of a mask for each voxel that are allowed for: smooth noise has up to 0.085, sheets 0.034."""
 RUN_BYTES: Final = 12
-"""Ends of a run, int32 twice, and its parent; the parents of all runs pass through int64."""
-LABELLED_RUN: Final = 28
-"""Of a run of the background, while cavities are looked for: its first and last voxel, its label, and its row."""
+"""Ends of a run, int32 twice, and its parent."""
+ANOMALY_SHARE: Final = 1 / 12
+"""Anomalous voxels that are allowed for: phantoms have up to 0.074."""
+ANOMALY_BYTES: Final = 14
+"""Of each its place, its bend and its cluster."""
 
 Shape = tuple[int, int, int]
 
@@ -69,10 +72,6 @@ class Job:
     save: tuple[str, ...]
     codes: bool
     """The codes of the selected features are kept until they are written or traced."""
-    morphology: bool
-    """A closing or an opening is asked for, or a step that begins with one."""
-    labelled: bool
-    """The cleaning labels voxels: plugs, fillings, bridges or cavities are asked for."""
     child: bool
     """A child process decodes."""
 
@@ -91,7 +90,6 @@ class Job:
         """Return the job of a volume under these settings; `others`: it is not the only one of the run."""
         names = settings.features.fixed or settings.features.bank
         kept = len(settings.features.fixed) or min(settings.features.top_k, len(names))
-        grouped = max(settings.segment.pinholes, settings.segment.loops, settings.segment.bridges) > 0
         return cls(
             shape=shape,
             dtype=dtype,
@@ -104,8 +102,6 @@ class Job:
             cells=others and counters.CELL_BITS * kept <= 16,
             save=settings.save,
             codes="features" in settings.save or settings.record == FORENSIC,
-            morphology=any(settings.segment.closing + settings.segment.opening) or grouped,
-            labelled=grouped or settings.segment.cavities,
             child=settings.load.untrusted,
         )
 
@@ -217,9 +213,9 @@ def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
         ],
         "probability": [*found, codes, work.line("the neuron", work.probability)],
         "segment": [*found, codes, *_segment(job)],
-        "null": [*found, codes, ("masks", 3 * job.voxels), ("surrogates", work.surrogates)],
-        "write": [*found, codes, ("masks", 4 * job.voxels), *_write(job, work)],
-        "count": [*found, ("masks", 3 * job.voxels), *_count(job)],
+        "null": [*found, codes, *_masks(job, 1), ("surrogates", work.surrogates)],
+        "write": [*found, codes, *_masks(job, 2), *_write(job, work)],
+        "count": [*found, *_masks(job, 1), *_count(job)],
     }
     process = ("interpreter, libraries and compiled code", base)
     kept = ("freed, kept by the allocator", pool)
@@ -345,16 +341,22 @@ class _Tiles:
         return 60 * null.CUBES * math.prod(min(null.EDGE, n) for n in self.job.shape)
 
 
-def _runs(job: Job) -> int:
-    return math.ceil(RUN_SHARE * RUN_BYTES * job.voxels)
+def _runs(voxels: int) -> int:
+    return math.ceil(RUN_SHARE * RUN_BYTES * voxels)
+
+
+def _masks(job: Job, whole: int) -> list[tuple[str, int]]:
+    """Return the lines of some masks of a byte a voxel, and of the hysteresis mask, which is kept as bits."""
+    return [("masks", whole * job.voxels), ("hysteresis mask", -(-job.voxels // 8))]
 
 
 def _segment(job: Job) -> list[tuple[str, int]]:
-    masks = 5 if job.morphology else 3
     if job.law:  # labels, their int64 copy in a count of sizes, and padded masks
         return [("masks, labels and runs", 32 * job.voxels)]
-    labels = ("background runs, labelled", math.ceil(RUN_SHARE * LABELLED_RUN * job.voxels) if job.labelled else 0)
-    return [("masks", masks * job.voxels), labels, ("runs of a mask", _runs(job))]
+    # A mask and what a step makes of it; on a thread beside, a mask alone is cleaned too, and a copy waits its turn.
+    aside = job.threads > 1 and job.voxels <= ASIDE_VOXELS
+    runs = ("runs of a mask", (1 + aside) * _runs(job.voxels))
+    return [*_masks(job, 5 if aside else 2), ("masks as bits", (1 + aside) * job.voxels // 8), runs]
 
 
 def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
@@ -369,6 +371,7 @@ def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
 def _count(job: Job) -> list[tuple[str, int]]:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
-    # Bends in int16, the mask of the anomalous ones, and these listed: a tenth of the voxels in noise, 20 bytes each.
-    # When the bends have gone, a mask is cleaned beside these: at most three masks and the runs of the background.
-    return [("bends and anomalies", 5 * job.voxels), ("runs of a mask", _runs(job))]
+    listed = math.ceil(ANOMALY_SHARE * ANOMALY_BYTES * job.voxels)
+    slab = min(job.voxels, components.SLAB)
+    lines = [("anomalies", listed), ("a slab of them, labelled", slab + _runs(slab))]
+    return [*lines, ("runs of a mask", _runs(job.voxels) + job.voxels // 8)]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import loops, rescue, tables, topology
+from gpu_nx47 import components, loops, rescue, tables, topology
 from gpu_nx47.betti_tally import Tally
+from gpu_nx47.bits import Packed
+from gpu_nx47.engine import slabs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
@@ -38,12 +41,18 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Masks:
-    """The masks of a volume, on the device."""
+class Cut:
+    """The masks of a volume, on the host; the calibrated one is where the probability reaches its threshold."""
 
-    hysteresis: Any
-    calibrated: Any
-    final: Any
+    anchored: Packed
+    """The hysteresis mask."""
+    final: NDArray[np.bool_]
+    voxels: Mapping[str, int]
+    """Before cleaning: `anchored`, `calibrated`, `either`."""
+    alone: Mapping[str, int]
+    """Voxels of the final mask, were it made of one mask: `anchored`, `calibrated`."""
+    cleaning: tuple[dict[str, Any], ...] = ()
+    """What each step on the host changed."""
 
 
 def thresholds(histogram: Histogram, settings: SegmentSettings, calibrated: int) -> Thresholds:
@@ -75,47 +84,70 @@ def thresholds(histogram: Histogram, settings: SegmentSettings, calibrated: int)
     return Thresholds(weak, max(weak, strong), source)
 
 
-def segment(
+def cut_volume(
     backend: Meter,
-    probability: Any,
+    probability: NDArray[np.uint16],
     limits: Thresholds,
     calibrated: int,
     settings: SegmentSettings,
-    told: list[dict[str, Any]] | None = None,
     aside: Executor | None = None,
-) -> Masks:
-    """Return hysteresis, calibrated and final mask of a volume.
+) -> Cut:
+    """Return the masks of a volume, and what the cleaning would have made of either alone.
 
     Parameters
     ----------
     backend : Meter
-    probability : device array of uint16
+    probability : numpy.ndarray of uint16
         Codes in the valid box.
     limits : Thresholds
     calibrated : int
         Lowest active code.
     settings : SegmentSettings
-    told, aside : optional
-        As `clean` takes them.
+    aside : Executor, optional
+        As `clean` takes it; a mask alone is cleaned there, too.
 
     Notes
     -----
     final = clean(hysteresis OR calibrated).
     """
-    anchored = backend.hysteresis(probability, weak=limits.weak, strong=limits.strong)
-    mask = clean(backend, anchored | (probability >= calibrated), settings, told, aside)
-    return Masks(anchored, probability >= calibrated, mask)  # compared again: kept, it would stand beside the cleaning
+
+    def cut() -> Cut:
+        there = backend.hysteresis(backend.to_device(probability), weak=limits.weak, strong=limits.strong)
+        active = np.ascontiguousarray(backend.to_host(there))
+        del there
+        anchored = Packed.of(active)
+        voxels = Counter(anchored=anchored.count())
+        for rows in slabs(active.shape):  # the anchored mask becomes the union: it is kept as bits
+            reached = probability[rows] >= calibrated
+            voxels["calibrated"] += int(np.count_nonzero(reached))
+            active[rows] |= reached
+            voxels["either"] += int(np.count_nonzero(active[rows]))
+
+        def alone(name: str) -> int | None:
+            """Not metered: a mask that is asked about is no step of the answer. None: it is the union."""
+            if voxels[name] == voxels["either"]:
+                return None
+            mask = anchored.mask() if name == "anchored" else probability >= calibrated
+            made = backend.backend.to_host(clean(backend.backend, backend.backend.to_device(mask), settings))
+            return int(np.count_nonzero(made))
+
+        asked = {name: _begun(aside, partial(alone, name)) for name in ("anchored", "calibrated")}
+        told: list[dict[str, Any]] = []
+        made = clean(backend, backend.to_device(active), settings, told, aside)
+        final = np.ascontiguousarray(backend.to_host(made))
+        counted = {name: count() for name, count in asked.items()}
+        whole = int(np.count_nonzero(final))
+        by_one = {name: whole if count is None else count for name, count in counted.items()}
+        return Cut(anchored, final, dict(voxels), by_one, tuple(told))
+
+    done: Cut = rescue.whole(backend, "the masks", cut)
+    return done
 
 
 def cutter(
-    backend: Meter,
-    limits: Thresholds,
-    calibrated: int,
-    settings: SegmentSettings,
-    told: list[dict[str, Any]] | None = None,
-    aside: Executor | None = None,
+    backend: Meter, limits: Thresholds, calibrated: int, settings: SegmentSettings
 ) -> Callable[[NDArray[np.uint16]], tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Return what makes the hysteresis, calibrated and final mask of a probability, all on the host.
+    """Return what makes the hysteresis, calibrated and final mask of a small probability, all on the host.
 
     Parameters
     ----------
@@ -124,17 +156,12 @@ def cutter(
     calibrated : int
         Lowest active code.
     settings : SegmentSettings
-    told : list, optional
-        Holds, after a cut, what the steps of its cleaning changed.
-    aside : Executor, optional
-        As `clean` takes it.
     """
 
     def cut(probability: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], ...]:
-        if told is not None:
-            told.clear()  # work that failed is begun again
-        masks = segment(backend, backend.to_device(probability), limits, calibrated, settings, told, aside)
-        there = (masks.hysteresis, masks.calibrated, masks.final)
+        p = backend.to_device(probability)
+        anchored, reached = backend.hysteresis(p, weak=limits.weak, strong=limits.strong), p >= calibrated
+        there = anchored, reached, clean(backend, anchored | reached, settings)
         return tuple(np.ascontiguousarray(backend.to_host(mask)) for mask in there)
 
     def whole(probability: NDArray[np.uint16]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -166,26 +193,27 @@ def clean(
     aside : Executor, optional
         Of one thread, on which these are counted while the steps go on; else they are counted between them.
     """
+    given = mask
     if any(settings.closing):
         mask = backend.closing(mask, radius=settings.closing, shape="box")
     if any(settings.opening):
         mask = backend.opening(mask, radius=settings.opening, shape="box")
     if settings.bridges:
         cut: Step = "bridges", lambda here: loops.cut_bridges(backend, here, settings.bridges)
-        mask = _mended(backend, mask, [cut], told, aside)
+        mask = _mended(backend, mask, [cut], told, aside, own=mask is not given)
     if settings.dust > 1:
         mask = backend.remove_small(mask, min_size=settings.dust, connectivity=settings.dust_connectivity)
     steps: list[Step] = []
     fill = topology.Fill(backend)
     if settings.pinholes:
-        steps.append(("pinholes", lambda here: topology.plug_pinholes(backend, here, settings.pinholes)))
+        steps.append(("pinholes", lambda here: topology.plug_pinholes(backend, here, settings.pinholes, own=True)))
     if settings.loops:
-        steps.append(("loops", lambda here: loops.fill_loops(backend, here, settings.loops, fill)))
+        steps.append(("loops", lambda here: loops.fill_loops(backend, here, settings.loops, fill, own=True)))
     if settings.cavities:
         steps.append(("cavities", fill))
     if settings.frame:
         steps.append(("frame", lambda here: topology.clear_frame(here, settings.frame)))
-    return _mended(backend, mask, steps, told, aside) if steps else mask
+    return _mended(backend, mask, steps, told, aside, own=mask is not given) if steps else mask
 
 
 def _mended(
@@ -194,20 +222,24 @@ def _mended(
     steps: list[Step],
     told: list[dict[str, Any]] | None,
     aside: Executor | None,
+    *,
+    own: bool,
 ) -> Any:
-    """Return what steps on the host make of a mask, one after the other."""
+    """Return what steps on the host make of a mask, one after the other; `own`: it may be written to."""
     here = np.ascontiguousarray(backend.to_host(mask))
-    del mask  # with the first step there is another
+    here = here if own else here.copy()
+    del mask
     if told is None:
         for _, step in steps:
             here, _ = step(here)
         return backend.to_device(here)
-    tally = Tally(topology.host_label(backend), [name for name, _ in steps], partial(_begun, aside))
+    names = [name for name, _ in steps]
+    tally = Tally(components.host_label(backend), names, partial(_begun, aside), beside=bool(aside))
     tally.look(here)
     changes = []
     for _, step in steps:
         here, what = step(here)
-        tally.look(here)
+        tally.look(here, same=what["voxels"] == 0)
         changes.append(what)
     told.extend(tally.result(changes))
     return backend.to_device(here)

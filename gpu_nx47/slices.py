@@ -54,12 +54,14 @@ def table(volume: Volume, solved: Solved | None) -> dict[str, list[Any]]:
         if solved is None:
             continue
         inner = z - box[0].start
-        final, anchored = solved.final[inner], solved.hysteresis[inner]
+        here = slice(inner, inner + 1)
+        final, anchored = solved.final[here], solved.masks.anchored.rows(here)
+        reached = solved.probability[here] >= solved.calibration.threshold
         rows["hysteresis"][z] = int(np.count_nonzero(anchored))
-        rows["calibrated"][z] = int(np.count_nonzero(solved.calibrated[inner]))
+        rows["calibrated"][z] = int(np.count_nonzero(reached))
         rows["final"][z] = int(np.count_nonzero(final))
         rows["final_anchored"][z] = int(np.count_nonzero(final & anchored))
-        rows["p_code_sum"][z] = int(solved.probability[inner].sum(dtype=np.int64))
+        rows["p_code_sum"][z] = int(solved.probability[here].sum(dtype=np.int64))
     for name in ("hysteresis", "calibrated", "final"):
         rows[f"density_{name}"] = _shares(rows[name], rows["voxels"])
     found = solved is not None

@@ -10,7 +10,7 @@ import hashlib
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from gpu_nx47.neuron import Trained, Unit
     from gpu_nx47.segmentation import Thresholds
     from gpu_nx47.settings import SegmentSettings, Settings
-    from gpu_nx47.tally import Masks
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,28 @@ class Solved:
     calibration: Calibration
     thresholds: Thresholds
     probability: NDArray[np.uint16]
-    hysteresis: NDArray[np.bool_]
-    calibrated: NDArray[np.bool_]
-    final: NDArray[np.bool_]
+    masks: segmentation.Cut
     cells: NDArray[np.uint16] | None
     """Joint cell of each voxel, where a reference is kept."""
     saved: dict[str, NDArray] = field(default_factory=dict)
     """Feature codes asked for with --save."""
     alone: NDArray[np.uint16] | None = None
     """Probability before the vote of the neighbours, where the record holds it."""
-    cleaning: tuple[dict[str, Any], ...] = ()
-    """What each step of `topology` changed in the mask."""
+
+    @property
+    def final(self) -> NDArray[np.bool_]:
+        """The final mask."""
+        return self.masks.final
+
+    @property
+    def hysteresis(self) -> NDArray[np.bool_]:
+        """The hysteresis mask, made anew."""
+        return self.masks.anchored.mask()
+
+    @property
+    def calibrated(self) -> NDArray[np.bool_]:
+        """The calibrated mask, made anew."""
+        return self.probability >= self.calibration.threshold
 
 
 def solve(
@@ -121,13 +131,14 @@ def solve(
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
     _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
-        cut, limits, cutter, masks, cleaning = _segment(engine, found, settings)
+        cut, limits, masks = cut_volume(engine, found.probability, found.histogram, settings.segment)
     with story.stage("null", "null_start"):
         fakes = _fakes(engine, grey, trained.unit, scene, places, settings)
         rare = references.rare(chosen.names) if references else None
         met = edges.of_volume(engine, grey, scene.bearing.axis, fakes["isotropic"][0].probability.shape)
+        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
         by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare, met)
-    _trace_found(story, found, fakes if settings.record == FORENSIC else {}, masks)
+    _trace_found(story, found, fakes if settings.record == FORENSIC else {}, masks, cut.threshold)
     return Solved(
         scene=scene,
         selected=chosen,
@@ -136,8 +147,8 @@ def solve(
         null=by_chance,
         calibration=cut,
         thresholds=limits,
-        **(found.of_volume | masks),
-        cleaning=cleaning,
+        masks=masks,
+        **found.of_volume,
     )
 
 
@@ -159,7 +170,7 @@ def _golden(fakes: dict[str, list[Found]]) -> int:
 
 
 def _trace_found(
-    story: Story, found: Found, fakes: dict[str, list[Found]], masks: dict[str, NDArray[np.bool_]]
+    story: Story, found: Found, fakes: dict[str, list[Found]], masks: segmentation.Cut, threshold: int
 ) -> None:
     """Trace probability and masks, and at `forensic` what they were made of."""
     if story.record == FORENSIC:
@@ -170,9 +181,15 @@ def _trace_found(
     for family, them in fakes.items():
         for number, fake in enumerate(them):
             story.trace(f"probability_{family}_{number}", fake.probability)
-    story.trace("probability_map", found.probability)
-    for name, mask in masks.items():
-        story.trace(f"mask_{name}", mask)
+    trace_masks(story, found.probability, masks, threshold)
+
+
+def trace_masks(story: Story, probability: NDArray[np.uint16], masks: segmentation.Cut, threshold: int) -> None:
+    """Trace the probability and the masks made of it."""
+    story.trace("probability_map", probability)
+    story.trace("mask_hysteresis", masks.anchored.mask())
+    story.trace("mask_calibrated", probability >= threshold)
+    story.trace("mask_final", masks.final)
 
 
 def _asked(settings: Settings) -> tuple[str, ...]:
@@ -304,13 +321,11 @@ def decide(histogram: Histogram, settings: SegmentSettings) -> tuple[Calibration
     return cut, segmentation.thresholds(histogram, settings, cut.threshold)
 
 
-def _segment(
-    engine: Engine, found: Found, settings: Settings
-) -> tuple[Calibration, Thresholds, Masks, dict[str, NDArray[np.bool_]], tuple[dict[str, Any], ...]]:
-    cut, limits = decide(found.histogram, settings.segment)
-    cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
-    told: list[dict[str, Any]] = []
-    with engine.aside() as aside:
-        own = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told, aside)
-        masks = dict(zip(("hysteresis", "calibrated", "final"), own(found.probability), strict=True))
-    return cut, limits, cutter, masks, tuple(told)
+def cut_volume(
+    engine: Engine, probability: NDArray[np.uint16], histogram: Histogram, settings: SegmentSettings
+) -> tuple[Calibration, Thresholds, segmentation.Cut]:
+    """Return the thresholds of a volume's probabilities, and the masks."""
+    cut, limits = decide(histogram, settings)
+    with engine.aside(probability.shape) as aside:
+        masks = segmentation.cut_volume(engine.backend, probability, limits, cut.threshold, settings, aside)
+    return cut, limits, masks

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpu_nx47 import across, chance, direction, segmentation, solve
+from gpu_nx47 import across, chance, direction, solve
 from gpu_nx47.descent import Training
 from gpu_nx47.direction import Bearing
 from gpu_nx47.engine import histogram
@@ -62,14 +62,8 @@ def solve_outside(
         with story.stage("probability", "probability_start"):
             probability, counts = heard(engine, probability, field, settings.segment.votes)
     with story.stage("segment", "segment_start"):
-        cut, limits = solve.decide(counts, settings.segment)
-        told: list[dict[str, Any]] = []
-        with engine.aside() as aside:
-            cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment, told, aside)
-            hysteresis, calibrated, final = cutter(probability)
-    story.trace("probability_map", probability)
-    for name, mask in (("hysteresis", hysteresis), ("calibrated", calibrated), ("final", final)):
-        story.trace(f"mask_{name}", mask)
+        cut, limits, masks = solve.cut_volume(engine, probability, counts, settings.segment)
+    solve.trace_masks(story, probability, masks, cut.threshold)
     nothing, empty = np.zeros(0, np.float32), np.zeros(0, np.uint8)
     unit = Unit((), Scaling(nothing, nothing), nothing, np.float32(0))
     chosen = Training(0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, (), 0.0)
@@ -90,9 +84,6 @@ def solve_outside(
         calibration=cut,
         thresholds=limits,
         probability=probability,
-        hysteresis=hysteresis,
-        calibrated=calibrated,
-        final=final,
+        masks=masks,
         cells=None,
-        cleaning=tuple(told),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from gpu_nx47 import counters, rescue
+from gpu_nx47 import anomalies, counters, rescue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,14 +111,14 @@ def family(
     each : callable
         As `map`.
     """
-    bends = list(each(lambda fake: counters.bends(engine, fake.probability)[0], fakes))
-    usual = counters.usual(bends_counts(bends, sizes))
+    bends = list(each(lambda fake: anomalies.bends(engine, fake.probability), fakes))
+    usual = anomalies.usual(bends_counts(bends, sizes))
 
     def count(number: int) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
         fake = fakes[number]
         unknown = None if rare is None or fake.cells is None else rare[fake.cells]
         found = _found(fake.probability, masks, golden, unknown)
-        sharp = counters.bent(engine, bends[number], *usual)
+        sharp = anomalies.bent(engine, bends[number], usual)
         _, first = np.unique(sharp.cluster, return_index=True)  # a cluster stands where its first voxel does
         for name, index in (("anomalies_detected", sharp.index), ("anomaly_clusters", sharp.index[first])):
             found[name] = np.zeros(fake.probability.shape, np.bool_)

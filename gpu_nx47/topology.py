@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import bits, cavities
+from gpu_nx47 import bits, cavities, components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,19 +53,9 @@ def _filled(
     backend: Backend | Meter, mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], dict[str, Any], NDArray[np.int64]]:
     """Return a mask without cavities, what that changed, and the voxels added."""
-    first, count = cavities.first_voxels(mask, bits.packed(mask), host_label(backend))
+    first, count = cavities.first_voxels(mask, bits.packed(mask), components.host_label(backend))
     made, added = cavities.filled(mask, first)
     return made, {"step": "cavities", "voxels": len(added), "cavities": [count, 0]}, added
-
-
-def host_label(backend: Backend | Meter) -> cavities.Label:
-    """Return the kernel `label` for arrays of the host, of which it returns the labels of voxels asked for."""
-
-    def label(mask: NDArray[np.bool_], *, connectivity: int, at: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
-        labels, count = backend.label(backend.to_device(mask), connectivity=connectivity, at=backend.to_device(at))
-        return backend.to_host(labels), int(count)
-
-    return label
 
 
 class Fill:
@@ -90,6 +80,10 @@ class Fill:
         added: NDArray[np.int64] = self._done(mask)[2]
         return added
 
+    def forget(self) -> None:
+        """Let go of the mask, which is about to change."""
+        self._last = (None, None)
+
     def _done(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], dict[str, Any], NDArray[np.int64]]:
         if self._last[0] is not mask:
             self._last = mask, _filled(self._backend, mask)
@@ -98,7 +92,7 @@ class Fill:
 
 
 def plug_pinholes(
-    backend: Backend | Meter, mask: NDArray[np.bool_], most: int
+    backend: Backend | Meter, mask: NDArray[np.bool_], most: int, *, own: bool = False
 ) -> tuple[NDArray[np.bool_], dict[str, Any]]:
     """Return a mask without pinholes, and what that changed.
 
@@ -109,6 +103,8 @@ def plug_pinholes(
         On the host, C-contiguous, as all arrays here; kernels get a copy on the device.
     most : int
         Voxels of a plug, at most.
+    own : bool
+        The mask may be written to, and is what is returned.
 
     Returns
     -------
@@ -128,7 +124,7 @@ def plug_pinholes(
     tried = np.unique(group)
     one = lowest == highest
     chosen = index[one[group]]
-    after = mask.copy()
+    after = mask if own else mask.copy()
     after.reshape(-1)[chosen] = True
     plugs = int(np.count_nonzero(one[tried]))
     told = {"step": "pinholes", "voxels": len(chosen), "plugs": plugs, "refused": len(tried) - plugs}

@@ -31,7 +31,9 @@ class Counts:
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, probability: NDArray, mask: NDArray[np.bool_], one: float) -> Counts:
+    def of(
+        cls, probability: NDArray, mask: NDArray[np.bool_], one: float, counts: NDArray[np.int64] | None = None
+    ) -> Counts:
         """Count.
 
         Parameters
@@ -42,17 +44,24 @@ class Counts:
             The final mask.
         one : float
             The value that stands for probability 1.
+        counts : numpy.ndarray of int64, optional
+            The exact histogram of the codes, where it is known.
         """
         z, y, x = probability.shape
         parts = list(slabs(probability.shape))
-        golden, _ = _above_quantile((probability[part] for part in parts), z * y * x, GOLDEN_QUANTILE)
+        if counts is None:
+            golden, _ = _above_quantile((probability[part] for part in parts), z * y * x, GOLDEN_QUANTILE)
+        else:
+            golden = _code_above_quantile(counts, GOLDEN_QUANTILE)
         _, bent = _above_quantile(_bends(probability), z * y * x, ANOMALY_QUANTILE)
         certain = UNKNOWN_PROBABILITY * one
         if probability.dtype.kind != "f":
             certain = floor(certain)  # compared as integers: beside a float each code would become one
         return cls(
             sum(int(np.count_nonzero((probability[part] >= golden) & mask[part])) for part in parts),
-            sum(int(np.count_nonzero(probability[part] > certain)) for part in parts),
+            sum(int(np.count_nonzero(probability[part] > certain)) for part in parts)
+            if counts is None
+            else int(counts[int(certain) + 1 :].sum()),
             bent,
             int(np.count_nonzero(mask)),
             (z, y, x),
@@ -112,6 +121,15 @@ def _bends(values: NDArray) -> Iterator[NDArray]:
     for part in slabs(values.shape):
         first = max(0, part.start - 1)
         yield np.abs(laplacian(values[first : part.stop + 1])[part.start - first :][: part.stop - part.start])
+
+
+def _code_above_quantile(counts: NDArray[np.int64], quantile: float) -> int:
+    """Return the lowest code that exceeds a quantile, as `_above_quantile` does, from a histogram of codes."""
+    until = np.cumsum(counts)
+    position = quantile * (int(until[-1]) - 1)
+    rank = floor(position)
+    low, high = (int(np.searchsorted(until, k, side="right")) for k in (rank, min(rank + 1, int(until[-1]) - 1)))
+    return high if position > rank and high > low else low + 1
 
 
 def _above_quantile(parts: Iterable[NDArray], size: int, quantile: float) -> tuple[float, int]:

@@ -108,7 +108,9 @@ def _components(
 ) -> tuple[NDArray[np.int32], int]:
     """Return the component of each run, from 1, and the number of components."""
     runs = first[-1]
-    parent = np.arange(runs).astype(np.int32)
+    parent = np.empty(runs, np.int32)
+    for i in range(runs):
+        parent[i] = i
     reach = 1 if corners else 0
     for z in range(depth):
         for y in range(height):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47.betti import Betti, Label, betti_numbers
+from gpu_nx47.betti import Betti, betti_numbers
+from gpu_nx47.components import Label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

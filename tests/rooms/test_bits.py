@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from gpu_nx47 import backend, bits, cavities, topology
+from gpu_nx47 import backend, bits, cavities, components
 
 CPU = backend.select("cpu")[0]
 """The twin; without Numba the law."""
@@ -37,7 +37,7 @@ def test_bits_are_the_voxels(mask):
 def test_cavities_are_the_background_that_no_border_sees(connectivity, mask):
     structure = ndimage.generate_binary_structure(3, 1 if connectivity == 6 else 3)
     padded, count = ndimage.label(np.pad(~mask, 1, constant_values=True), structure)
-    label = topology.host_label(CPU)
+    label = components.host_label(CPU)
     voxels, found = cavities.first_voxels(mask, bits.packed(mask), label, connectivity=connectivity)
     assert found == count - 1
     of = padded[1:-1, 1:-1, 1:-1].reshape(-1)[voxels]
@@ -53,3 +53,19 @@ def test_a_large_cavity_is_filled_to_its_last_corner():
     assert np.array_equal(np.sort(voxels), np.flatnonzero(~mask))
     whole = np.ones((3, 3, 3), bool)
     assert cavities.filled(whole, np.zeros(0, np.int64))[0] is whole
+
+
+@pytest.mark.parametrize("connectivity", [6, 26])
+@settings(deadline=None)
+@given(mask=masks(), turn=st.booleans(), planes=st.integers(1, 4))
+def test_labels_by_slabs_are_those_of_the_whole(connectivity, mask, turn, planes):
+    mask = np.ascontiguousarray(mask.transpose(2, 0, 1) if turn else mask)
+    label, at = components.host_label(CPU), np.arange(mask.size)
+    whole, count = label(mask, connectivity=connectivity, at=at)
+    slab = planes * mask.shape[1] * mask.shape[2]
+    for some in (at, at[:: 1 + mask.size // 7], at[:0]):
+        by_slabs, number = components.labels_at(
+            mask.shape, lambda rows: mask[rows], label, connectivity=connectivity, at=some, slab=slab
+        )
+        assert number == count
+        assert np.array_equal(by_slabs, whole[some])

@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 from sheetless import inner, noise
 
 from cpu_fallback import law
-from gpu_nx47 import backend, chance, counters, metrics, null, solve, tally
+from gpu_nx47 import anomalies, backend, chance, metrics, null, solve, tally
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.settings import NeuronSettings, Settings
@@ -205,11 +205,11 @@ def test_what_is_usual_is_weighted_to_the_volumes_border():
     """Of a large volume the inside decides, though most of a small cube is border."""
     bend = np.full((48, 48, 48), 900, np.int16)
     bend[8:-8, 8:-8, 8:-8] = np.random.default_rng(7).integers(-20, 20, (32, 32, 32))
-    alone = counters.usual(np.bincount(bend.reshape(-1).astype(int) + 32_768, minlength=65_536))
-    weighted = counters.usual(tally.bends_counts([bend], tally.strata((400, 400, 400))))
-    assert alone[0] == 900
-    assert -20 < weighted[0] < 20
-    assert weighted[1] < 30 * counters.ROBUST_Z
+    alone = anomalies.usual(np.bincount(bend.reshape(-1).astype(int) + 32_768, minlength=65_536))
+    weighted = anomalies.usual(tally.bends_counts([bend], tally.strata((400, 400, 400))))
+    assert alone.median == 900
+    assert -20 < weighted.median < 20
+    assert weighted.reach < 30 * anomalies.ROBUST_Z
 
 
 def test_a_run_adds_up_its_volumes():
@@ -244,7 +244,7 @@ def test_a_tally_counts_what_the_masks_hold():
     ]
     found = tally.family(engine, fakes, masks, 55_000, rare, tally.strata(probability.shape))
     anchored, calibrated, final = masks(probability)
-    bends = counters.anomalies(engine, probability)
+    bends = anomalies.anomalies_of(engine, probability)
     expected = {
         "pixels_anchor_detected": anchored.sum(),
         "pixels_papyrus_without_anchor": (calibrated & ~anchored).sum(),

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from cpu_fallback import law
-from gpu_nx47 import counters, engine, golden, tables, v122
+from gpu_nx47 import anomalies, bits, counters, engine, golden, tables, v122
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.stats import Histogram
@@ -73,13 +73,13 @@ def test_anomalies_against_numpy():
     mad = max(1, np.quantile(np.abs(bend - median), 0.5, method="inverted_cdf"))
     expected = np.abs(bend - median) > 6 * 1.4826 * mad
     for tile in ((64, 64, 64), (5, 6, 7)):
-        found = counters.anomalies(Engine(Meter(law), tile, 2), probability)
+        found = anomalies.anomalies_of(Engine(Meter(law), tile, 2), probability)
         assert found.voxels == int(expected.sum()) > 0
         assert found.clusters == ndimage.label(expected, CUBE)[1]
 
 
 def test_a_flat_probability_has_no_anomaly():
-    found = counters.anomalies(Engine(Meter(law), (64, 64, 64), 1), np.full((5, 5, 5), 1000, np.uint16))
+    found = anomalies.anomalies_of(Engine(Meter(law), (64, 64, 64), 1), np.full((5, 5, 5), 1000, np.uint16))
     assert (found.voxels, found.clusters) == (0, 0)
 
 
@@ -106,7 +106,7 @@ def test_references_compare_with_the_volumes_before_that_selected_alike():
     references = counters.References()
     tables_of = references.tables(histograms)
     cells = (tables_of["a"][codes] + tables_of["b"][codes]).reshape(10, 10, 4)  # both in one quarter: 4 of 16 cells
-    everywhere = np.ones(cells.shape, bool)
+    everywhere = bits.Packed.of(np.ones(cells.shape, bool))
     unknown, why = references.compare(["a", "b"], cells, everywhere)
     assert unknown is None
     assert "no volume before" in why
@@ -162,6 +162,8 @@ def test_v122_counts_the_same_slab_by_slab(monkeypatch):
     monkeypatch.setattr(engine, "SLAB_VOXELS", 400)
     assert (np.concatenate(list(v122._bends(codes))) == np.abs(v122.laplacian(codes))).all()
     assert v122.Counts.of(codes, mask, one=65_535) == whole
+    counts = np.bincount(codes.reshape(-1), minlength=65_536)
+    assert v122.Counts.of(codes, mask, one=65_535, counts=counts) == whole
     assert whole.golden == int((codes > np.quantile(codes, 0.9999))[mask].sum())
 
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 import gpu_nx47
 from cpu_fallback import law
-from gpu_nx47 import bank, counters, findings, metrics, overlay, phantom, solve, tables
+from gpu_nx47 import anomalies, bank, bits, counters, findings, metrics, overlay, phantom, solve, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.settings import NeuronSettings, Settings
@@ -91,10 +91,12 @@ def test_rarity_is_the_share_as_far_out():
 def test_clusters_have_their_box_and_their_peak():
     volume, found, engine = case()
     grey = inside_of(volume)
-    bends = counters.anomalies(engine, found.probability)
+    bends = anomalies.anomalies_of(engine, found.probability)
     labels, number = ndimage.label(np.isin(np.arange(grey.size), bends.index).reshape(grey.shape), np.ones((3, 3, 3)))
     assert number == bends.clusters > 1
-    odd = findings.Clusters("anomaly", bends.index, bends.cluster, bends.excess)
+    odd = findings.Clusters(
+        "anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.deviation
+    )
     told = findings.explained_clusters(engine, grey, found, odd, volume.box.start)
     sizes = np.sort(np.bincount(labels.reshape(-1))[1:])[::-1]
     assert [one["voxels"] for one in told] == sizes[: findings.CLUSTERS_TOLD].tolist()
@@ -104,9 +106,12 @@ def test_clusters_have_their_box_and_their_peak():
         assert [[s.start + 3, s.stop + 3] for s in box] == [
             list(e) for e in zip(one["start"], one["stop"], strict=True)
         ]
-        assert abs(one["strength"]) > counters.ROBUST_Z
+        assert abs(one["strength"]) > anomalies.ROBUST_Z
         inside = bends.cluster == bends.cluster[bends.index == np.ravel_multi_index(peak, grey.shape)]
-        assert abs(one["strength"]) == np.abs(bends.excess[inside]).max()
+        assert (
+            abs(one["strength"])
+            == np.abs(bends.bend[inside] - float(bends.limits.median)).max() / bends.limits.deviation
+        )
         shares = [feature["share"] for feature in one["unusual"]]
         assert shares == sorted(shares)
         assert {feature["feature"] for feature in one["unusual"]} == set(found.trained.unit.features)
@@ -145,7 +150,7 @@ def test_discoveries_are_clusters_that_the_volumes_before_lack(monkeypatch):
     cells[rare] = 5
     strange = rare & found.hysteresis
     before = counters.References()
-    before.compare(found.selected.names, np.zeros((2, 2, 2), np.uint16), np.ones((2, 2, 2), bool))
+    before.compare(found.selected.names, np.zeros((2, 2, 2), np.uint16), bits.Packed.of(np.ones((2, 2, 2), bool)))
     monkeypatch.setitem(found.__dict__, "cells", cells)
     counted, _ = metrics.volume_counters(volume, found, engine, QUICK, before)
     assert counted["unknown_discoveries"] == strange.sum() > 0

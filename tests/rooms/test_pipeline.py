@@ -239,9 +239,10 @@ def test_full_probability_stays_a_full_mask():
     settings = SegmentSettings(strong=0.85, weak=0.45, ratio=0.03, closing=(3, 3, 3))
     cut = calibration.calibrate(histogram, 0.03, "given")
     limits = segmentation.thresholds(histogram, settings, cut.threshold)
-    masks = segmentation.segment(Meter(law), p, limits, cut.threshold, settings)
-    assert masks.hysteresis.all()
-    assert masks.calibrated.all()
+    masks = segmentation.cut_volume(Meter(law), p, limits, cut.threshold, settings)
+    assert masks.anchored.mask().all()
+    assert masks.voxels == {"anchored": p.size, "calibrated": p.size, "either": p.size}
+    assert masks.alone == {"anchored": p.size, "calibrated": p.size}
     assert masks.final.all()
 
 

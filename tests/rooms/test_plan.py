@@ -91,8 +91,11 @@ def test_every_array_of_a_stage_is_in_its_account():
     assert 0 <= stages["load"]["file, voxels and grey values"] - (2 * n + 35 * MB) < 2 * MB, "a page's copies beside"
     assert stages["count"]["grey values"] == n
     assert stages["count"]["probability"] == stages["count"]["joint cells"] == 2 * n
-    assert stages["count"]["masks"] == 3 * n
-    assert stages["count"]["bends and anomalies"] == 5 * n
+    assert stages["count"]["masks"] == n
+    assert 0 <= stages["count"]["hysteresis mask"] - n / 8 < MB
+    assert stages["segment"]["masks"] == 5 * n
+    many = plan.plan(job((512, 512, 513), "uint8"), 0, (64, 512, 512), tight=True)
+    assert {s.name: {i.name: i.bytes for i in s.items} for s in many.stages}["segment"]["masks"] < 2 * 512**2 * 514
 
 
 def test_the_tile_shrinks_until_the_plan_fits():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gpu_nx47 import slices
+from gpu_nx47.bits import Packed
 from gpu_nx47.errors import OutputError
 from gpu_nx47.volume import Box, Source, Volume
 
@@ -20,11 +21,18 @@ def case():
     rng = np.random.default_rng(0)
     grey = np.zeros((9, 12, 13), np.uint8)
     grey[2:8, 3:12, 1:10] = rng.integers(1, 255, (6, 9, 9))
-    masks = {name: rng.random((6, 9, 9)) < share for name, share in (("hysteresis", 0.3), ("calibrated", 0.4))}
+    hysteresis = rng.random((6, 9, 9)) < 0.3
     final = rng.random((6, 9, 9)) < 0.3
     final[2] = False
     probability = rng.integers(0, 65_536, (6, 9, 9)).astype(np.uint16)
-    solved = SimpleNamespace(probability=probability, final=final, **masks)
+    solved = SimpleNamespace(
+        probability=probability,
+        final=final,
+        hysteresis=hysteresis,
+        masks=SimpleNamespace(anchored=Packed.of(hysteresis)),
+        calibration=SimpleNamespace(threshold=40_000),
+        calibrated=probability >= 40_000,
+    )
     return volume_of(grey, Box((2, 3, 1), (8, 12, 10))), solved
 
 

@@ -1,0 +1,175 @@
+"""Anomalies: voxels where the logit bends as it does nowhere else in the volume, and the clusters that they are in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from gpu_nx47 import rescue, tables
+from gpu_nx47.components import host_label, labels_at
+from gpu_nx47.stats import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.engine import Engine, Tile
+
+ROBUST_Z: Final = 6.0
+MAD_TO_DEVIATION: Final = 1.4826
+LAPLACE_SHIFT: Final = 4
+
+
+@dataclass(frozen=True)
+class Anomalies:
+    """Voxels where the logit bends as it does nowhere else."""
+
+    limits: Limits
+    index: NDArray[np.int64]
+    """Flat index of each anomalous voxel, ascending."""
+    bend: NDArray[np.int16]
+    """Its bend, a code."""
+    cluster: NDArray[np.int32]
+    """Number of the 26-connected cluster that it belongs to, from 1."""
+    clusters: int
+
+    @property
+    def voxels(self) -> int:
+        """How many there are."""
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a bend must not leave."""
+
+    median: int
+    reach: float
+
+    @property
+    def deviation(self) -> float:
+        """A robust deviation, in codes."""
+        return self.reach / ROBUST_Z
+
+    def left_by(self, bend: NDArray[np.int16]) -> NDArray[np.bool_]:
+        """Return which bends lie beyond."""
+        # Compared as integers: beside a float each bend would become one.
+        return (bend < math.ceil(self.median - self.reach)) | (bend > math.floor(self.median + self.reach))
+
+
+def anomalies_of(engine: Engine, probability: NDArray[np.uint16]) -> Anomalies:
+    """Count voxels whose Laplacian of the logit code is more than 6 robust deviations from its median."""
+    return listed(engine, probability).clustered(engine)
+
+
+def listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
+    """Return the voxels that `anomalies_of` counts, before they are put into clusters.
+
+    Notes
+    -----
+    Each bend is computed twice, for the histogram and for the list: whole, they would take two bytes a voxel.
+    """
+    counts = np.zeros(65_536, np.int64)
+    for _, part in _bends(engine, probability, lambda _, codes: engine.backend.histogram(codes)):
+        counts += part
+    limits = usual(counts)
+
+    def beyond(tile: Tile, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        here = engine.backend.to_host(codes)
+        inside = np.flatnonzero(limits.left_by(here))
+        place = np.unravel_index(inside, here.shape)
+        whole = [p + start for p, start in zip(place, tile.start, strict=True)]
+        return np.ravel_multi_index(whole, probability.shape), here.reshape(-1)[inside]
+
+    found = [part for _, part in _bends(engine, probability, beyond)]
+    index, bend = (np.concatenate(column) for column in zip(*found, strict=True))
+    del found
+    if np.any(index[1:] < index[:-1]):  # tiles are no whole slices
+        order = np.argsort(index, kind="stable")
+        index, bend = index[order], bend[order]
+    return Listed(probability.shape, limits, index, bend)
+
+
+def bends(engine: Engine, probability: NDArray[np.uint16]) -> NDArray[np.int16]:
+    """Return the codes of the Laplacian of the logit code, of a small volume."""
+    bend = np.empty(probability.shape, np.int16)
+    for tile, codes in _bends(engine, probability, lambda _, codes: engine.backend.to_host(codes)):
+        bend[tile.core] = codes
+    return bend
+
+
+def _bends(
+    engine: Engine, probability: NDArray[np.uint16], work: Callable[[Tile, Any], Any]
+) -> Iterator[tuple[Tile, Any]]:
+    """Yield what a work makes of the codes of the Laplacian of the logit code, tile by tile."""
+    table = tables.logit_table()
+
+    def bend(tile: Tile) -> Any:
+        codes = engine.backend.to_device(probability[tile.crop(1)].copy())
+        logit = engine.backend.lookup(codes, table=engine.backend.to_device(table))
+        return work(tile, engine.backend.laplacian(logit, shift=LAPLACE_SHIFT)[tile.within(0, 1)].copy())
+
+    return engine.thinner(4).map(probability.shape, bend)
+
+
+def usual(counts: NDArray[np.int64]) -> Limits:
+    """Return the limits of bends with this histogram: the median, and 6 times 1.4826 MAD, at least one code."""
+    median = Histogram(counts, -32_768).quantile(0.5)
+    distance = np.abs(np.arange(-32_768, 32_768) - median)
+    mad = Histogram(_fold(counts, distance)).quantile(0.5)
+    return Limits(median, ROBUST_Z * MAD_TO_DEVIATION * max(1, mad))
+
+
+def bent(engine: Engine, bend: NDArray[np.int16], limits: Limits) -> Anomalies:
+    """Return the voxels whose bend is beyond the limits."""
+    index = np.flatnonzero(limits.left_by(bend))
+    return Listed(bend.shape, limits, index, bend.reshape(-1)[index]).clustered(engine)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Anomalous voxels that are not in clusters yet."""
+
+    shape: tuple[int, ...]
+    limits: Limits
+    index: NDArray[np.int64]
+    bend: NDArray[np.int16]
+
+    def clustered(self, engine: Engine) -> Anomalies:
+        """Put them into clusters."""
+        return Anomalies(self.limits, self.index, self.bend, *clusters_of(engine, self.shape, self.index))
+
+
+def clusters_of(engine: Engine, shape: tuple[int, ...], index: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+    """Return the number of the 26-connected cluster of each of some voxels, from 1, and how many there are.
+
+    Parameters
+    ----------
+    engine : Engine
+    shape : tuple of int
+        Of the volume.
+    index : numpy.ndarray of int64
+        Flat indices of the voxels, ascending.
+    """
+    plane = shape[1] * shape[2]
+
+    def rows(part: slice) -> NDArray[np.bool_]:
+        mask = np.zeros((part.stop - part.start, *shape[1:]), np.bool_)
+        first, last = np.searchsorted(index, (part.start * plane, part.stop * plane))
+        mask.reshape(-1)[index[first:last] - part.start * plane] = True
+        return mask
+
+    def label() -> tuple[NDArray[np.int32], int]:
+        return labels_at(shape, rows, host_label(engine.backend), connectivity=26, at=index)
+
+    return rescue.whole(engine.backend, "the clusters", label)
+
+
+def _fold(counts: NDArray[np.int64], distance: NDArray[np.int64]) -> NDArray[np.int64]:
+    folded = np.zeros(int(distance.max()) + 1, np.int64)
+    np.add.at(folded, distance, counts)
+    return folded
