@@ -56,21 +56,23 @@ def labels_at(
     depth = max(1, slab // max(1, plane))
     if depth >= shape[0]:
         return label(part(slice(0, shape[0])), connectivity=connectivity, at=at)
-    face = np.arange(plane)
-    found, total, pairs, before = [], 0, [], np.zeros(shape[1:], np.int64)
+    face, found = np.arange(plane), np.empty(len(at), np.int32)
+    total, pairs, before = 0, [], np.zeros(shape[1:], np.int32)
     for start in range(0, shape[0], depth):
         stop = min(start + depth, shape[0])
         first, last = np.searchsorted(at, (start * plane, stop * plane))
         faces = face, face + (stop - start - 1) * plane
         asked = np.concatenate([at[first:last] - start * plane, *faces])
         labels, count = label(part(slice(start, stop)), connectivity=connectivity, at=asked)
-        whole = np.where(labels > 0, labels.astype(np.int64) + total, 0)
-        found.append(whole[: last - first])
-        top, bottom = whole[last - first :].reshape(2, *shape[1:])
+        labels[labels > 0] += total
+        found[first:last] = labels[: last - first]
+        top, bottom = labels[last - first :].reshape(2, *shape[1:])
         pairs.append(_touching(before, top, connectivity))
         before, total = bottom, total + count
     roots, count = _joined(total, np.concatenate(pairs))
-    return roots[np.concatenate(found)], count
+    for start in range(0, len(found), slab):  # in place, as there may be many
+        found[start : start + slab] = roots[found[start : start + slab]]
+    return found, count
 
 
 def host_label(backend: Backend | Meter) -> Label:
@@ -83,7 +85,7 @@ def host_label(backend: Backend | Meter) -> Label:
     return label
 
 
-def _touching(above: NDArray[np.int64], below: NDArray[np.int64], connectivity: int) -> NDArray[np.int64]:
+def _touching(above: NDArray[np.int32], below: NDArray[np.int32], connectivity: int) -> NDArray[np.int32]:
     """Return the pairs of labels, shape (n, 2), that touch between two planes, each once."""
     reach = (0,) if connectivity == 6 else (-1, 0, 1)
     height, width = above.shape
@@ -97,7 +99,7 @@ def _touching(above: NDArray[np.int64], below: NDArray[np.int64], connectivity: 
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _joined(total: int, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int32], int]:
+def _joined(total: int, pairs: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
     """Return the number from 1 of each label's component, 0 for label 0, and how many there are."""
     above: dict[int, int] = {}
 

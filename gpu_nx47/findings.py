@@ -15,6 +15,7 @@ from gpu_nx47.engine import Tile
 from gpu_nx47.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,6 +33,8 @@ ONE_BY_ONE: Final = 64
 """Up to as many voxels have their features computed one by one; more are picked from one more pass over the volume."""
 CLIP: Final = 8.0
 """Deviations at which the neuron's kernel clips its input."""
+PART: Final = 1 << 20
+"""Voxels of clusters that are looked at together."""
 NEAR: Final = 4
 """Slices from the one shown within which findings are marked."""
 MARKS: Final = {"golden": (255, 221, 0), "anomaly": (0, 158, 255), "discovery": (204, 51, 255)}
@@ -53,9 +56,34 @@ class Clusters:
     unit: float = 1.0
     """Of the strength that is told."""
 
-    def peak(self, inside: NDArray[np.int64]) -> int:
-        """Return which of some voxels is the peak."""
-        return int(inside[np.argmax(np.abs(self.strength[inside].astype(np.int64) - self.usual))])
+    def sizes(self) -> NDArray[np.int64]:
+        """Return the voxels of each cluster."""
+        total = np.zeros(int(self.cluster.max(initial=0)) + 1, np.int64)
+        for part in self._parts():
+            total += np.bincount(self.cluster[part], minlength=len(total))
+        return total
+
+    def extent(self, number: int, shape: tuple[int, ...]) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+        """Return which voxel is the peak of a cluster, the first of several, and the lowest and highest z, y, x.
+
+        A part at a time: a cluster may fill the volume.
+        """
+        peak, most, low, high = -1, -1, [], []
+        for part in self._parts():
+            inside = np.flatnonzero(self.cluster[part] == number) + part.start
+            if not inside.size:
+                continue
+            far = np.abs(self.strength[inside].astype(np.int64) - self.usual)
+            if far.max() > most:
+                peak, most = int(inside[np.argmax(far)]), int(far.max())
+            place = np.stack(np.unravel_index(self.index[inside], shape))
+            low.append(place.min(axis=1))
+            high.append(place.max(axis=1))
+        return peak, np.min(low, axis=0), np.max(high, axis=0)
+
+    def _parts(self) -> Iterator[slice]:
+        for start in range(0, len(self.cluster), PART):
+            yield slice(start, start + PART)
 
     def told(self, voxel: int) -> float:
         """Return the strength of a voxel."""
@@ -179,20 +207,18 @@ def explained_clusters(
     origin : sequence of int
         Position of the box in the stack.
     """
-    sizes = np.bincount(found.cluster)
+    sizes = found.sizes()
     largest = [int(k) for k in np.argsort(-sizes, kind="stable")[:CLUSTERS_TOLD] if sizes[k]]
     told, peaks = [], []
     for number in largest:
-        inside = np.flatnonzero(found.cluster == number)
-        peak = found.peak(inside)
-        low, high = _box(found.index[inside], grey.shape)
+        peak, low, high = found.extent(number, grey.shape)
         at = [int(v) + o for v, o in zip(np.unravel_index(found.index[peak], grey.shape), origin, strict=True)]
         peaks.append(int(found.index[peak]))
         told.append({
             "kind": found.kind,
-            "voxels": len(inside),
-            "start": [first + o for first, o in zip(low, origin, strict=True)],
-            "stop": [last + 1 + o for last, o in zip(high, origin, strict=True)],
+            "voxels": int(sizes[number]),
+            "start": [int(first) + o for first, o in zip(low, origin, strict=True)],
+            "stop": [int(last) + 1 + o for last, o in zip(high, origin, strict=True)],
             "peak": dict(zip("zyx", at, strict=True)),
             "strength": found.told(peak),
         })  # fmt: skip
@@ -202,17 +228,6 @@ def explained_clusters(
         for k, one in enumerate(told):
             one["unusual"] = rarity(solved.histograms, {name: codes[name][k] for name in names})
     return told
-
-
-def _box(index: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """Return the lowest and the highest z, y, x of some voxels, an axis at a time: a cluster may fill the volume."""
-    low, high = [], []
-    for step, length in zip((shape[1] * shape[2], shape[2], 1), shape, strict=True):
-        place = index // step
-        place %= length
-        low.append(int(place.min()))
-        high.append(int(place.max()))
-    return low, high
 
 
 def write_picture(

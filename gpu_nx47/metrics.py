@@ -59,20 +59,20 @@ def volume_counters(
 
     Notes
     -----
-    What needs none of the others' results is counted at once; what takes longest begins first.
+    What needs none of the others' results is counted at once; what takes longest begins first. The runs of the final
+    mask have gone before anomalies are listed.
     """
     grey, origin = volume.grey[volume.box.slices], volume.box.start
-    anomalous = anomalies.listed(engine, solved.probability)
-    bends, (unknown, reason, strange), old, moments, best, agreed, rows, grey_counts = engine.together(
-        lambda: anomalous.clustered(engine),
-        lambda: _unknown(solved, engine, references),
-        lambda: _old(engine.backend, solved),
+    moments, (unknown, reason, strange), best, rows, agreed, grey_counts = engine.together(
         lambda: _components(engine.backend, solved.final),
+        lambda: _unknown(solved, engine, references),
         lambda: _golden(solved, settings.golden_points, origin),
-        lambda: _agreed(solved),
         lambda: slices.table(volume, solved),
+        lambda: _agreed(solved),
         lambda: histogram(engine.backend, grey),
     )
+    anomalous = anomalies.listed(engine, solved.probability)
+    bends, old = engine.together(lambda: anomalous.clustered(engine), lambda: _old(engine.backend, solved))
     odd = [
         findings.Clusters(
             "anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.deviation

@@ -38,12 +38,12 @@ DRAW_WORK: Final = 300
 """Bytes of temporaries for each of them, while the axis is fitted and where they are labelled."""
 RUN_SHARE: Final = 1 / 11
 """Runs of a mask for each voxel that are allowed for: smooth noise has up to 0.085, sheets 0.034."""
-RUN_BYTES: Final = 12
-"""Ends of a run, int32 twice, and its parent."""
+RUN_BYTES: Final = 8
+"""Ends of a run, 16 bits each, and its parent."""
 ANOMALY_SHARE: Final = 1 / 12
 """Anomalous voxels that are allowed for: phantoms have up to 0.074."""
-ANOMALY_BYTES: Final = 14
-"""Of each its place, its bend and its cluster."""
+ANOMALY_BYTES: Final = 10
+"""Of each its place and its bend: twice while they are put together, then with its cluster in 4 bytes."""
 
 Shape = tuple[int, int, int]
 
@@ -211,7 +211,7 @@ def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
             ("histograms and sample", work.histograms),
             work.features,
         ],
-        "probability": [*found, codes, work.line("the neuron", work.probability)],
+        "probability": [*found, codes, *_voted(job), work.line("the neuron", work.probability)],
         "segment": [*found, codes, *_segment(job)],
         "null": [*found, codes, *_masks(job, 1), ("surrogates", work.surrogates)],
         "write": [*found, codes, *_masks(job, 2), *_write(job, work)],
@@ -350,6 +350,11 @@ def _masks(job: Job, whole: int) -> list[tuple[str, int]]:
     return [("masks", whole * job.voxels), ("hysteresis mask", -(-job.voxels // 8))]
 
 
+def _voted(job: Job) -> list[tuple[str, int]]:
+    """Return the line of the mean of the probability along the sheets, made while no tile is in work."""
+    return [("probability, averaged", 2 * job.voxels)]
+
+
 def _segment(job: Job) -> list[tuple[str, int]]:
     if job.law:  # labels, their int64 copy in a count of sizes, and padded masks
         return [("masks, labels and runs", 32 * job.voxels)]
@@ -371,7 +376,10 @@ def _write(job: Job, work: _Tiles) -> list[tuple[str, int]]:
 def _count(job: Job) -> list[tuple[str, int]]:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
-    listed = math.ceil(ANOMALY_SHARE * ANOMALY_BYTES * job.voxels)
-    slab = min(job.voxels, components.SLAB)
-    lines = [("anomalies", listed), ("a slab of them, labelled", slab + _runs(slab))]
-    return [*lines, ("runs of a mask", _runs(job.voxels) + job.voxels // 8)]
+    number, slab = math.ceil(ANOMALY_SHARE * job.voxels), min(job.voxels, components.SLAB)
+    clusters = (ANOMALY_BYTES + 4) * number + slab + _runs(slab)
+    lines = {
+        "runs of a mask": _runs(job.voxels) + job.voxels // 8,
+        "anomalies": max(2 * ANOMALY_BYTES * number, clusters),
+    }
+    return [max(lines.items(), key=lambda line: line[1])]  # the runs have gone before

@@ -113,35 +113,44 @@ def cut_volume(
 
     def cut() -> Cut:
         there = backend.hysteresis(backend.to_device(probability), weak=limits.weak, strong=limits.strong)
-        active = np.ascontiguousarray(backend.to_host(there))
-        del there
-        anchored = Packed.of(active)
-        voxels = Counter(anchored=anchored.count())
-        for rows in slabs(active.shape):  # the anchored mask becomes the union: it is kept as bits
-            reached = probability[rows] >= calibrated
-            voxels["calibrated"] += int(np.count_nonzero(reached))
-            active[rows] |= reached
-            voxels["either"] += int(np.count_nonzero(active[rows]))
+        anchored = Packed.of(np.ascontiguousarray(backend.to_host(there)))
+        del there  # kept as bits: where they are asked for again, masks are made again
 
-        def alone(name: str) -> int | None:
-            """Not metered: a mask that is asked about is no step of the answer. None: it is the union."""
-            if voxels[name] == voxels["either"]:
-                return None
-            mask = anchored.mask() if name == "anchored" else probability >= calibrated
-            made = backend.backend.to_host(clean(backend.backend, backend.backend.to_device(mask), settings))
-            return int(np.count_nonzero(made))
+        def mask_of(name: str) -> Any:
+            mask = probability >= calibrated if name == "calibrated" else anchored.mask()
+            if name == "either":
+                for rows in slabs(mask.shape):
+                    mask[rows] |= probability[rows] >= calibrated
+            return mask
 
-        asked = {name: _begun(aside, partial(alone, name)) for name in ("anchored", "calibrated")}
+        voxels = {"anchored": anchored.count(), **_counted(probability, anchored, calibrated)}
+
+        def alone(name: str) -> int:
+            """Not metered: a mask that is asked about is no step of the answer."""
+            plain = backend.backend
+            return int(np.count_nonzero(plain.to_host(clean(plain, plain.to_device(mask_of(name)), settings))))
+
+        others = [name for name in ("anchored", "calibrated") if voxels[name] < voxels["either"]]
+        asked = {name: _begun(aside, partial(alone, name)) for name in others}
         told: list[dict[str, Any]] = []
-        made = clean(backend, backend.to_device(active), settings, told, aside)
+        made = clean(backend, backend.to_device(mask_of("either")), settings, told, aside)
         final = np.ascontiguousarray(backend.to_host(made))
-        counted = {name: count() for name, count in asked.items()}
-        whole = int(np.count_nonzero(final))
-        by_one = {name: whole if count is None else count for name, count in counted.items()}
-        return Cut(anchored, final, dict(voxels), by_one, tuple(told))
+        by_one = dict.fromkeys(("anchored", "calibrated"), int(np.count_nonzero(final)))
+        by_one |= {name: count() for name, count in asked.items()}
+        return Cut(anchored, final, voxels, by_one, tuple(told))
 
     done: Cut = rescue.whole(backend, "the masks", cut)
     return done
+
+
+def _counted(probability: NDArray[np.uint16], anchored: Packed, calibrated: int) -> dict[str, int]:
+    """Return the voxels of the calibrated mask, and of its union with the anchored one."""
+    counted = Counter(calibrated=0, either=0)
+    for rows in slabs(probability.shape):
+        reached = probability[rows] >= calibrated
+        counted["calibrated"] += int(np.count_nonzero(reached))
+        counted["either"] += int(np.count_nonzero(reached | anchored.rows(rows)))
+    return dict(counted)
 
 
 def cutter(
@@ -193,16 +202,17 @@ def clean(
     aside : Executor, optional
         Of one thread, on which these are counted while the steps go on; else they are counted between them.
     """
-    given = mask
+    own = False
     if any(settings.closing):
-        mask = backend.closing(mask, radius=settings.closing, shape="box")
+        mask, own = backend.closing(mask, radius=settings.closing, shape="box"), True
     if any(settings.opening):
-        mask = backend.opening(mask, radius=settings.opening, shape="box")
+        mask, own = backend.opening(mask, radius=settings.opening, shape="box"), True
     if settings.bridges:
         cut: Step = "bridges", lambda here: loops.cut_bridges(backend, here, settings.bridges)
-        mask = _mended(backend, mask, [cut], told, aside, own=mask is not given)
+        mask, own = _mended(backend, mask, [cut], told, aside, own=own), True
     if settings.dust > 1:
         mask = backend.remove_small(mask, min_size=settings.dust, connectivity=settings.dust_connectivity)
+        own = True
     steps: list[Step] = []
     fill = topology.Fill(backend)
     if settings.pinholes:
@@ -213,7 +223,7 @@ def clean(
         steps.append(("cavities", fill))
     if settings.frame:
         steps.append(("frame", lambda here: topology.clear_frame(here, settings.frame)))
-    return _mended(backend, mask, steps, told, aside, own=mask is not given) if steps else mask
+    return _mended(backend, mask, steps, told, aside, own=own) if steps else mask
 
 
 def _mended(

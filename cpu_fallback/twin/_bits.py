@@ -159,7 +159,7 @@ def count_runs(bits: NDArray[np.uint64], first: NDArray[np.int64]) -> None:
 
 
 @compiled
-def find_runs(bits: NDArray[np.uint64], width: int, first: NDArray[np.int64], edges: NDArray[np.int32]) -> None:
+def find_runs(bits: NDArray[np.uint64], width: int, first: NDArray[np.int64], edges: NDArray[Any]) -> None:
     """Write where each run begins and where it has ended."""
     for r in range(bits.shape[0]):
         at, end = 2 * first[r], 2 * first[r + 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from cpu_fallback.twin._jit import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Edges = NDArray[Any]
+    """Where each run begins and where it has ended: uint16, or int32 of longer rows."""
 
 
 def label(
@@ -80,18 +83,18 @@ def _bits_of(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return packed(mask.view(np.uint8).reshape(-1, mask.shape[2]))
 
 
-def _runs_of(bits: NDArray[np.uint64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _runs_of(bits: NDArray[np.uint64], width: int) -> tuple[NDArray[np.int64], Edges]:
     """Return the first run of each row of a mask (last: how many there are), and the ends of the runs."""
     first = np.zeros(len(bits) + 1, np.int64)
     count_runs(bits, first)
-    edges = np.empty(2 * int(first[-1]), np.int32)
+    edges = np.empty(2 * int(first[-1]), np.uint16 if width < 2**16 else np.int32)
     find_runs(bits, width, first, edges)
     return first, edges
 
 
 def _kept(
     first: NDArray[np.int64],
-    edges: NDArray[np.int32],
+    edges: Edges,
     number: NDArray[np.int32],
     keep: NDArray[np.bool_],
     shape: tuple[int, ...],
@@ -104,7 +107,7 @@ def _kept(
 
 @compiled
 def _components(
-    first: NDArray[np.int64], edges: NDArray[np.int32], depth: int, height: int, corners: bool
+    first: NDArray[np.int64], edges: Edges, depth: int, height: int, corners: bool
 ) -> tuple[NDArray[np.int32], int]:
     """Return the component of each run, from 1, and the number of components."""
     runs = first[-1]
@@ -137,12 +140,10 @@ def _components(
 
 
 @compiled
-def _join(
-    first: NDArray[np.int64], edges: NDArray[np.int32], parent: NDArray[np.int32], row: int, other: int, reach: int
-) -> None:
+def _join(first: NDArray[np.int64], edges: Edges, parent: NDArray[np.int32], row: int, other: int, reach: int) -> None:
     j, last = first[other], first[other + 1]
     for i in range(first[row], first[row + 1]):
-        low, high = edges[2 * i] - reach, edges[2 * i + 1] + reach
+        low, high = np.int64(edges[2 * i]) - reach, np.int64(edges[2 * i + 1]) + reach
         while j < last and edges[2 * j + 1] <= low:
             j += 1
         k = j
@@ -168,9 +169,7 @@ def _unite(parent: NDArray[np.int32], a: int, b: int) -> None:
 
 
 @compiled
-def _paint(
-    first: NDArray[np.int64], edges: NDArray[np.int32], number: NDArray[np.int32], labels: NDArray[np.int32]
-) -> None:
+def _paint(first: NDArray[np.int64], edges: Edges, number: NDArray[np.int32], labels: NDArray[np.int32]) -> None:
     for r in range(labels.shape[0]):
         row = labels[r]
         for i in range(first[r], first[r + 1]):
@@ -182,7 +181,7 @@ def _find(
     at: NDArray[np.int64],
     width: int,
     first: NDArray[np.int64],
-    edges: NDArray[np.int32],
+    edges: Edges,
     number: NDArray[np.int32],
     found: NDArray[np.int32],
 ) -> None:
@@ -203,7 +202,7 @@ def _find(
 @compiled
 def _draw(
     first: NDArray[np.int64],
-    edges: NDArray[np.int32],
+    edges: Edges,
     number: NDArray[np.int32],
     keep: NDArray[np.bool_],
     rows: NDArray[np.uint8],
@@ -220,7 +219,7 @@ def _anchor(
     p: NDArray[np.uint16],
     strong: np.uint16,
     first: NDArray[np.int64],
-    edges: NDArray[np.int32],
+    edges: Edges,
     number: NDArray[np.int32],
     keep: NDArray[np.bool_],
 ) -> None:
@@ -229,17 +228,17 @@ def _anchor(
         for i in range(first[r], first[r + 1]):
             if keep[number[i]]:
                 continue
-            for x in range(edges[2 * i], edges[2 * i + 1]):
+            for x in range(np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])):
                 if row[x] >= strong:
                     keep[number[i]] = True
                     break
 
 
 @compiled
-def _sizes(edges: NDArray[np.int32], number: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+def _sizes(edges: Edges, number: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     sizes = np.zeros(count + 1, np.int64)
     for i in range(number.size):
-        sizes[number[i]] += edges[2 * i + 1] - edges[2 * i]
+        sizes[number[i]] += np.int64(edges[2 * i + 1]) - np.int64(edges[2 * i])
     return sizes
 
 
@@ -295,7 +294,7 @@ def _add_run(moments: NDArray[np.int64], z: int, y: int, start: int, end: int, f
 @compiled
 def _sum_runs(
     first: NDArray[np.int64],
-    edges: NDArray[np.int32],
+    edges: Edges,
     number: NDArray[np.int32],
     depth: int,
     height: int,
@@ -316,7 +315,7 @@ def _sum_runs(
 @compiled
 def _cover(
     first: NDArray[np.int64],
-    edges: NDArray[np.int32],
+    edges: Edges,
     number: NDArray[np.int32],
     row: int,
     other: int,
@@ -325,7 +324,8 @@ def _cover(
     """Take off the faces that two rows hide from each other: voxels that share one are of one component."""
     i, j = first[row], first[other]
     while i < first[row + 1] and j < first[other + 1]:
-        shared = min(edges[2 * i + 1], edges[2 * j + 1]) - max(edges[2 * i], edges[2 * j])
+        low, high = max(edges[2 * i], edges[2 * j]), min(edges[2 * i + 1], edges[2 * j + 1])
+        shared = np.int64(high) - np.int64(low)
         if shared > 0:
             result[number[i] - 1, 10] -= 2 * shared
         if edges[2 * i + 1] < edges[2 * j + 1]:

@@ -53,6 +53,17 @@ def test_label_of_a_spiral_and_a_comb(agree, connectivity):
             assert count in (None, got)
 
 
+@pytest.mark.parametrize("width", [65_535, 65_536, 70_001])
+def test_rows_beyond_16_bits(agree, width):
+    mask = np.random.default_rng(width).random((1, 2, width)) < 0.5
+    mask[:, :, -1] = True
+    for connectivity in (6, 26):
+        agree("label", mask, connectivity=connectivity)
+        agree("mask_moments", mask, connectivity=connectivity)
+        agree("remove_small", mask, min_size=3, connectivity=connectivity)
+    agree("hysteresis", (mask * np.arange(width) % 65_536).astype(np.uint16), weak=30_000, strong=60_000)
+
+
 def test_hysteresis(agree, seeds):
     for seed in seeds:
         rng = np.random.default_rng([57, seed])
