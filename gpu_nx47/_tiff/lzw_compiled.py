@@ -134,7 +134,7 @@ def decode(strip: NDArray[np.uint8], out: NDArray[np.uint8]) -> np.int64:
                 out[n + _ONE] = out[begin + _ONE]
                 out[n + _U(2)] = out[begin + _U(2)]
                 out[n + _U(3)] = out[begin + _U(3)]
-                for i in range(SPARE, long):
+                for i in range(_U(SPARE), long):
                     out[n + _U(i)] = out[begin + _U(i)]
             if entry >= _U(_ENTRIES):
                 return np.int64(-1)
