@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from gpu_nx47 import rescue
 from gpu_nx47.backend import Meter
 from gpu_nx47.hardware import release_memory
+from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -127,7 +129,7 @@ def where(shape: tuple[int, ...], found: Callable[[slice], NDArray[np.bool_]]) -
     return np.concatenate([np.flatnonzero(found(rows)) + rows.start * plane for rows in slabs(shape)])
 
 
-def histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
+def histogram(backend: Backend | Meter, array: NDArray, threads: int = 1) -> NDArray[np.int64]:
     """Return the exact histogram of a volume on the host, from the kernel's of its slabs.
 
     Parameters
@@ -135,15 +137,24 @@ def histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
     backend : Backend or Meter
     array : numpy.ndarray of uint8, uint16 or int16, shape (z, y, x)
         Not empty; it may be a view: no copy of the whole is made.
+    threads : int
+        Slabs counted at once; on a GPU one.
     """
     if isinstance(backend, Meter):
-        return rescue.whole(backend, "a histogram", lambda: _histogram(backend, array))
-    return _histogram(backend, array)
+        return rescue.whole(backend, "a histogram", lambda: _histogram(backend, array, threads))
+    return _histogram(backend, array, threads)
 
 
-def _histogram(backend: Backend | Meter, array: NDArray) -> NDArray[np.int64]:
-    parts = (np.ascontiguousarray(array[part]) for part in slabs(array.shape))
-    total: NDArray[np.int64] = sum(backend.histogram(backend.to_device(part)) for part in parts)
+def _histogram(backend: Backend | Meter, array: NDArray, threads: int) -> NDArray[np.int64]:
+    parts = list(slabs(array.shape))
+
+    def some(run: range) -> NDArray[np.int64]:
+        found = (backend.histogram(backend.to_device(np.ascontiguousarray(array[parts[k]]))) for k in run)
+        total: NDArray[np.int64] = reduce(np.add, found)
+        return total
+
+    found = spread(len(parts), some, 1 if backend.NAME == "gpu" else threads, "nx47-count")
+    total: NDArray[np.int64] = reduce(np.add, found)
     return total
 
 

@@ -307,7 +307,8 @@ class FileWork:
         if not self.settings.overlays:
             return []
         folder = self.output / OVERLAY_FOLDER
-        return overlay.write_overlays(folder, volume.source.id, volume.grey, mask, self.settings.overlays)
+        count, threads = self.settings.overlays, self.engine.threads
+        return overlay.write_overlays(folder, volume.source.id, volume.grey, mask, count, threads)
 
     def _save(self, volume: Volume, solved: Solved) -> list[Path]:
         from gpu_nx47.saving import save_outputs

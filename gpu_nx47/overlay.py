@@ -10,6 +10,7 @@ import numpy as np
 
 from gpu_nx47.atomic import write_whole
 from gpu_nx47.errors import OutputError
+from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,12 @@ SMALL, LARGE = 384, 2048
 
 
 def write_overlays(
-    folder: Path, name: str, grey: NDArray[np.uint8], mask: NDArray[np.bool_] | NDArray[np.uint8], count: int
+    folder: Path,
+    name: str,
+    grey: NDArray[np.uint8],
+    mask: NDArray[np.bool_] | NDArray[np.uint8],
+    count: int,
+    threads: int = 1,
 ) -> list[Path]:
     """Write `count` pictures of evenly spaced slices.
 
@@ -39,6 +45,8 @@ def write_overlays(
         Its final mask; foreground is not 0.
     count : int
         Pictures wanted; at most one a slice.
+    threads : int
+        Pictures made at once.
 
     Returns
     -------
@@ -60,14 +68,17 @@ def write_overlays(
         raise OutputError(f"{folder}: cannot be made: {error.strerror}. Give another folder with --output.") from error
     depth = grey.shape[0]
     count = min(count, depth)
-    written = []
-    for z in ((2 * k + 1) * depth // (2 * count) for k in range(count)):
-        file = io.BytesIO()
-        Image.fromarray(picture(grey[z], mask[z] != 0)).save(file, "PNG")
-        path = folder / f"{name}_z{z:04d}.png"
-        write_whole(path, file.getvalue())
-        written.append(path)
-    return written
+
+    def some(run: range) -> list[Path]:
+        written = []
+        for z in ((2 * k + 1) * depth // (2 * count) for k in run):
+            file = io.BytesIO()
+            Image.fromarray(picture(grey[z], mask[z] != 0)).save(file, "PNG")
+            written.append(folder / f"{name}_z{z:04d}.png")
+            write_whole(written[-1], file.getvalue())
+        return written
+
+    return [path for paths in spread(count, some, threads, "nx47-pictures") for path in paths]
 
 
 def picture(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

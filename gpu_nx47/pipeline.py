@@ -224,7 +224,8 @@ class _Run:
         self.evidence.start(self.emit)
         several = len(self.found.sources) > 1 and not self.teacher.folders  # without features nothing is compared
         references = References() if several else None
-        writer = submission.SubmissionWriter(self.output / SUBMISSION_NAME, fresh=before is None)
+        zip_path, threads = self.output / SUBMISSION_NAME, self.engine.threads
+        writer = submission.SubmissionWriter(zip_path, fresh=before is None, threads=threads)
         shared = (self.engine, self.emit, writer, deadline, references, self.budget, self.teacher)
         work = FileWork(self.output, self.settings, *shared)
         for name, left in kept.items():
@@ -309,7 +310,7 @@ class _Run:
             return RunResult(NO_ZIP, None, stats, work.done)
         self.emit(Event("STEP", {"name": "package_start", "file": None}))
         path = work.writer.close()
-        report = submission.check_submission(path, work.shapes)
+        report = submission.check_submission(path, work.shapes, threads=self.engine.threads)
         checked = {"ok": report.ok, "problems": list(report.problems), "members": len(work.shapes)}
         self.emit(Event("SUBMISSION_VALIDATED", checked))
         if not report.ok:

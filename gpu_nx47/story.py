@@ -74,7 +74,7 @@ class Story:
             counts = np.array([array.size - active, active])
         elif array.size:
             # Not metered: recording is no calculation of the run.
-            counts = rescue.whole(self._meter, "a trace", lambda: histogram(self._meter.backend, array))
+            counts = rescue.whole(self._meter, "a trace", lambda: histogram(self._meter.backend, array, self._threads))
         else:
             counts = np.zeros(1, np.int64)
         self.traced(array_trace(stage, array, counts, self.record, self._threads))

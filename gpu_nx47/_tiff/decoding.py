@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +13,7 @@ from gpu_nx47._tiff.inspection import Shape, StackInfo
 from gpu_nx47._tiff.page import DEFLATE, DEFLATE_OLD, LZW, NONE, PACKBITS, ZSTD, Page
 from gpu_nx47._tiff.walk import AGAIN, Fault
 from gpu_nx47.errors import InputError, TooLargeError
+from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,25 +75,17 @@ def empty_stack(info: StackInfo, shape: Shape) -> NDArray[Any]:
 
 def _pages(data: bytes, info: StackInfo, out: NDArray[Any], threads: int) -> None:
     """Decode the pages into their places; of several faults, the one of the lowest page is raised."""
+    compiled = lzw.quick(out.nbytes)
 
-    def some(start: int) -> None:
-        for z in range(start, min(start + step, len(info.pages))):
-            _page(data, info.pages[z], out[z], z)
+    def some(run: range) -> None:
+        for z in run:
+            _page(data, info.pages[z], out[z], z, compiled)
 
     threads = max(1, min(threads, WORK_BYTES // (PAGE_COPIES * out[0].nbytes)))
-    step = max(1, len(info.pages) // (8 * threads))
-    starts = range(0, len(info.pages), step)
-    if threads == 1 or len(starts) == 1:
-        for start in starts:
-            some(start)
-        return
-    with ThreadPoolExecutor(min(threads, len(starts)), "decode") as pool:
-        # In order: what lies below the first fault that shows here has ended without one. Map cancels the rest.
-        for _ in pool.map(some, starts):
-            pass
+    spread(len(info.pages), some, threads, "nx47-decode")
 
 
-def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
+def _page(data: bytes, page: Page, out: NDArray[Any], z: int, compiled: Any) -> None:
     """Decode one page into `out` (y, x)."""
     for k, (y, x) in enumerate(_corners(page)):
         rows, columns = page.rows(k), page.block[1]
@@ -102,7 +94,9 @@ def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
         most = want if page.tiled else page.block[0] * columns * int(page.dtype[2:])
         segment = memoryview(data)[page.offsets[k] : page.offsets[k] + page.counts[k]]
         try:
-            raw = _segment(segment, page.compression, want, most)
+            raw = _quickly(segment, page.compression, want, most, compiled)
+            if raw is None:
+                raw = _segment(segment, page.compression, want, most)
         except CODEC_ERRORS as error:
             expected = f"{want} bytes from {page.counts[k]} at byte {page.offsets[k]}"
             raise Fault("a strip does not decode", expected=expected, found=str(error)[:200], page=z) from error
@@ -120,6 +114,16 @@ def _corners(page: Page) -> Iterator[tuple[int, int]]:
     for y in range(0, page.shape[0], page.block[0]):
         for x in range(0, page.shape[1], page.block[1]):
             yield y, x
+
+
+def _quickly(segment: memoryview, compression: int, want: int, most: int, compiled: Any) -> Any:
+    """Return the bytes of a strip that is all right, where it can be had without the interpreter's lock; else None."""
+    if compiled is None or compression != LZW or most > fallback.MOST_BYTES:
+        return None
+    packed = np.frombuffer(b"".join((segment, bytes(compiled.BEHIND))), np.uint8)
+    out = np.empty(most + compiled.SPARE, np.uint8)
+    size = compiled.decode(packed, out)
+    return out[:size] if size in (want, most) else None
 
 
 def _segment(segment: memoryview, compression: int, want: int, most: int) -> Any:
@@ -161,7 +165,10 @@ def _imagecodecs() -> Any:
 
 
 def decoder() -> str:
-    """Return who decodes LZW here: imagecodecs, or Pillow where imagecodecs does not load (same bits)."""
+    """Return who decodes LZW here: imagecodecs, or Pillow where imagecodecs does not load (same bits).
+
+    Of large stacks it is what `lzw_compiled` leaves to it (same bits again).
+    """
     if (imagecodecs := _imagecodecs()) is not None:
         return f"imagecodecs {imagecodecs.__version__}"
     import PIL

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,10 +106,11 @@ def slice_hashes(array: NDArray, threads: int = 1) -> list[bytes]:
         hasher.update(np.ascontiguousarray(part, little).reshape(-1).view(np.uint8).data)
         return hasher.digest()
 
-    if threads == 1:
-        return list(map(leaf, array))
-    with ThreadPoolExecutor(threads, thread_name_prefix="nx47-hash") as pool:  # hashing lets go of the interpreter
-        return list(pool.map(leaf, array))
+    def some(run: range) -> list[bytes]:
+        return [leaf(array[z]) for z in run]
+
+    # Hashing lets go of the interpreter.
+    return [hashed for part in spread(len(array), some, threads, "nx47-hash") for hashed in part]
 
 
 def array_digest(array: NDArray) -> str:

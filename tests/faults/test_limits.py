@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from tiffs import GREY, by_tifffile
 
+from gpu_nx47 import spread
 from gpu_nx47._tiff import decode, decoding, inspect
 from gpu_nx47.errors import InputError, TooLargeError
 from gpu_nx47.load import load, reading_bytes
@@ -96,9 +97,9 @@ def test_memory_that_is_not_there_is_an_input_error(monkeypatch):
 def test_large_pages_are_decoded_by_fewer_threads(monkeypatch, room, threads):
     data = by_tifffile(compression="lzw")
     asked = []
-    real = decoding.ThreadPoolExecutor
+    real = spread.ThreadPoolExecutor
     monkeypatch.setattr(decoding, "WORK_BYTES", room * decoding.PAGE_COPIES * GREY[0].nbytes)
-    monkeypatch.setattr(decoding, "ThreadPoolExecutor", lambda n, name: (asked.append(n), real(n, name))[1])
+    monkeypatch.setattr(spread, "ThreadPoolExecutor", lambda n, name: (asked.append(n), real(n, name))[1])
     assert np.array_equal(decode(data, inspect(data, "a"), threads=4), GREY)
     assert asked == ([] if threads == 1 else [threads])
 

@@ -13,7 +13,7 @@ from gpu_nx47.configure import from_mapping, resolve
 from gpu_nx47.engine import tiles
 from gpu_nx47.errors import SettingsError
 from gpu_nx47.journal.fingerprint import fingerprint_text, joined, tile_sums
-from gpu_nx47.journal.trace import array_trace
+from gpu_nx47.journal.trace import array_trace, exact_statistics
 
 SHAPE = (5, 7, 9)
 
@@ -78,6 +78,23 @@ def test_levels_say_more_and_more():
     }
     mask = array_trace("mask_final", array > 9, np.array([10, 14]), "light")
     assert (mask["one_bits"], mask["zero_bits"], len(mask["digest"])) == (14, 178, 64)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.int16])
+@pytest.mark.parametrize("size", [0, 1, 5000])
+def test_statistics_are_those_of_the_voxels(dtype, size):
+    low, high = (0, 1) if dtype == np.bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    array = np.random.default_rng(7).integers(low, high, (1, size, 1), endpoint=True).astype(dtype)
+    counts = np.bincount(array.reshape(-1).astype(np.int64) - low, minlength=high - low + 1)
+    told, values = exact_statistics(array, counts), array.reshape(-1).tolist()
+    assert (told["min"], told["max"], told["sum"]) == (
+        min(values, default=None),
+        max(values, default=None),
+        sum(values),
+    )
+    assert told["mean"] == (sum(values) / size if size else None)
+    assert told["one_bits"] == int(np.unpackbits(array.view(np.uint8)).sum())
+    assert told["one_bits"] + told["zero_bits"] == 8 * array.nbytes
 
 
 def test_what_is_recorded_is_a_setting_that_comes_back():

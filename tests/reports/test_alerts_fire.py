@@ -115,7 +115,7 @@ def test_it_fires_on_its_own_case(code, tmp_path):
 
 def test_an_invalid_submission_fires(tmp_path, monkeypatch):
     bad = CheckReport(False, ("a.tif is missing",), 0, 0, 0)
-    monkeypatch.setattr(submission, "check_submission", lambda *_: bad)
+    monkeypatch.setattr(submission, "check_submission", lambda *_, **__: bad)
     assert pipeline.submission is submission
     assert "SUBMISSION_INVALID" in constant(tmp_path / "root", tmp_path / "out")
 

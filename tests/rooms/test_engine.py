@@ -117,6 +117,7 @@ def test_the_histogram_of_slabs_is_that_of_the_whole(monkeypatch, voxels, dtype)
     meter = Meter(law)
     assert (histogram(meter, array) == law.histogram(np.ascontiguousarray(array))).all()
     assert meter.total()[0] == array.size, "as many operations are counted as for the whole"
+    assert (histogram(law, array, 3) == histogram(law, array)).all()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

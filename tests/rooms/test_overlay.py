@@ -21,6 +21,8 @@ def test_slices_are_evenly_spaced_and_named_by_z(tmp_path, count, slices):
     paths = write_overlays(tmp_path / "o", "a", GREY, MASK, count)
     assert [path.name for path in paths] == [f"a_z{z:04d}.png" for z in slices]
     assert sorted(os.listdir(tmp_path / "o")) == [path.name for path in paths]
+    again = write_overlays(tmp_path / "p", "a", GREY, MASK, count, threads=3)
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
 
 
 def test_left_the_slice_right_the_slice_with_the_mask_in_colour(tmp_path):

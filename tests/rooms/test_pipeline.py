@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 import gpu_nx47
-from gpu_nx47 import metrics, phantom
+from gpu_nx47 import metrics, phantom, spread
+from gpu_nx47._tiff import lzw
 from gpu_nx47.errors import UsageError
 from gpu_nx47.settings import FIRST_SIX, NeuronSettings, SegmentSettings, Settings
 from gpu_nx47.submission import check_submission
@@ -269,3 +270,20 @@ def test_tiny_and_thin_volumes_are_solved(tmp_path, shape):
     assert check_submission(result.submission, {"thin": shape}).ok
     for data in events(tmp_path / "out", "NX47_METRICS"):
         assert data["valid_voxels"] == np.prod(shape)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_shared_out_takes_the_runs_threads_and_changes_no_byte(finished, tmp_path, monkeypatch, threads):
+    asked, real = {}, spread.ThreadPoolExecutor
+    monkeypatch.setattr(spread, "ThreadPoolExecutor", lambda n, name: (asked.setdefault(name, n), real(n, name))[1])
+    root, output, _ = finished
+    monkeypatch.setattr(lzw, "WORTH_COMPILING", 1)
+    before = next(done for done in events(output, "FILE_DONE") if done["active_ratio"])
+    name = before["file"]
+    gpu_nx47.run(root / "test_images" / f"{name}.tif", tmp_path, replace(SMALL, threads=threads, overlays=3))
+    names = {f"nx47-{work}" for work in ("decode", "encode", "pictures", "check", "hash")}
+    assert asked == (dict.fromkeys(names, 3) if threads == 3 else {})
+    (now,) = events(tmp_path, "FILE_DONE")
+    assert now["mask_sha256"] == before["mask_sha256"]
+    picture = f"overlays_v122/{name}_z0024.png"
+    assert (tmp_path / picture).read_bytes() == (output / picture).read_bytes()

@@ -215,6 +215,7 @@ def test_a_good_submission_is_accepted_with_its_counts(tmp_path):
     assert (report.ok, report.problems, report.members) == (True, (), 3)
     assert report.voxels == 3 * 7 * 33 * 290
     assert report.foreground == sum(int(mask.sum()) for mask in MASKS.values())
+    assert check_submission(tmp_path / "s.zip", SHAPES, threads=3) == report
 
 
 @pytest.mark.parametrize("inner", ["", "test_images"])
@@ -282,6 +283,8 @@ def test_the_check_names_what_is_wrong(tmp_path, problem):
     report = check_submission(members(tmp_path / "s.zip", files), {"a": SHAPE})
     assert not report.ok
     assert any(sentence in found for found in report.problems), report.problems
+    for threads in (2, 3, 99):
+        assert check_submission(tmp_path / "s.zip", {"a": SHAPE}, threads=threads) == report
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -317,6 +320,27 @@ def test_pillows_limit_on_large_pages_is_lifted_only_for_the_check(tmp_path, mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # a page has 156: Pillow alone would refuse it
     assert check_submission(members(tmp_path / "s.zip", [("a.tif", CUT)]), {"a": SHAPE}).ok
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("pages", [1, 2, 4, 6, 10])
+def test_pillow_is_believed_about_the_number_of_pages(pages, threads):
+    problems = []
+    data = encode_mask(np.concatenate([GOOD, GOOD])[:pages])
+    counted = submission._read_pages(data, "a", SHAPE, problems, threads=threads)
+    assert problems == [f"a has {pages} pages; expected 5, as its image"]
+    assert counted == (pages * 156, int(np.concatenate([GOOD, GOOD])[:pages].sum()))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_of_each_kind_of_problem_the_lowest_page_is_named(threads):
+    problems, pages = [], np.where(np.arange(5)[:, None, None] >= 2, TWO + 1, GOOD)
+    submission._read_pages(tiff(pages), "a", (6, 12, 13), problems, whole=np.zeros(SHAPE, np.uint8), threads=threads)
+    assert [problem.split(":")[0] for problem in problems] == [
+        "a, page 0",
+        "a, page 2",
+        "a has 5 pages; expected 6, as its image",
+    ]
 
 
 # Arrays of --save ---------------------------------------------------------------------------------------------------
