@@ -224,8 +224,8 @@ class _Run:
         self.evidence.start(self.emit)
         several = len(self.found.sources) > 1 and not self.teacher.folders  # without features nothing is compared
         references = References() if several else None
-        zip_path, threads = self.output / SUBMISSION_NAME, self.engine.threads
-        writer = submission.SubmissionWriter(zip_path, fresh=before is None, threads=threads)
+        zip_path = self.output / SUBMISSION_NAME
+        writer = submission.SubmissionWriter(zip_path, fresh=before is None)
         shared = (self.engine, self.emit, writer, deadline, references, self.budget, self.teacher)
         work = FileWork(self.output, self.settings, *shared)
         for name, left in kept.items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import bank, components, counters, direction, load, null, survey
+from gpu_nx47 import across, bank, components, counters, direction, load, null, survey
 from gpu_nx47._tiff.decoding import PAGE_COPIES
 from gpu_nx47._tiff.untrusted import SPARE_BYTES
 from gpu_nx47.engine import ASIDE_VOXELS
@@ -211,7 +211,7 @@ def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
             ("histograms and sample", work.histograms),
             work.features,
         ],
-        "probability": [*found, codes, *_voted(job), work.line("the neuron", work.probability)],
+        "probability": [*found, codes, work.neuron],
         "segment": [*found, codes, *_segment(job)],
         "null": [*found, codes, *_masks(job, 1), ("surrogates", work.surrogates)],
         "write": [*found, codes, *_masks(job, 2), *_write(job, work)],
@@ -320,6 +320,14 @@ class _Tiles:
         return self._or_behind(self.line("the survey", self._survey), "the fit of the axis")
 
     @property
+    def neuron(self) -> tuple[str, int]:
+        """The tiles that the neuron eats, or the mean of the probability along the sheets, made when they have gone."""
+        tiles = self.line("the neuron", self.probability)
+        # Of a tile: its codes and directions with a margin, and their means.
+        averaged = 2 * self.job.voxels + self.at_once * (4 * self.crop(across.VOTE_REACH) + 2 * self.crop(0))
+        return tiles if tiles[1] >= averaged else ("probability, averaged along the sheets", averaged)
+
+    @property
     def features(self) -> tuple[str, int]:
         """The tiles that measure every candidate, or the labelling behind them."""
         return self._or_behind(self.line("one feature after the other", self._features), "labelling")
@@ -348,11 +356,6 @@ def _runs(voxels: int) -> int:
 def _masks(job: Job, whole: int) -> list[tuple[str, int]]:
     """Return the lines of some masks of a byte a voxel, and of the hysteresis mask, which is kept as bits."""
     return [("masks", whole * job.voxels), ("hysteresis mask", -(-job.voxels // 8))]
-
-
-def _voted(job: Job) -> list[tuple[str, int]]:
-    """Return the line of the mean of the probability along the sheets, made while no tile is in work."""
-    return [("probability, averaged", 2 * job.voxels)]
 
 
 def _segment(job: Job) -> list[tuple[str, int]]:

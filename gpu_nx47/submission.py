@@ -64,17 +64,14 @@ MOST_PAGES: Final = 1 << 14
 """Its pages."""
 
 
-def encode_mask(mask: NDArray[np.bool_] | NDArray[np.uint8], threads: int = 1) -> bytes:
-    """Return a mask (z, y, x), bool or 0/1, as the TIFF that goes into the submission: uint8, LZW, one strip a page.
-
-    Pages are encoded by so many threads; no byte depends on it.
-    """
+def encode_mask(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
+    """Return a mask (z, y, x), bool or 0/1, as the TIFF that goes into the submission: uint8, LZW, one strip a page."""
     if mask.ndim != 3 or mask.dtype not in (np.bool_, np.uint8):
         raise OutputError(f"a mask must be (z, y, x) of bool or uint8, not {mask.shape} of {mask.dtype.name}")
     codes = np.ascontiguousarray(mask).view(np.uint8)
     if codes.size and int(codes.max()) > 1:  # a 2 would count as surface in the score
         raise OutputError(f"a mask holds the value {int(codes.max())}; expected 0 and 1 only")
-    return encode_stack(codes, threads)
+    return encode_stack(codes)
 
 
 class SubmissionWriter:
@@ -89,13 +86,10 @@ class SubmissionWriter:
         The zip to write; its folder is made if it is not there.
     fresh : bool
         Masks that an earlier run left waiting are removed.
-    threads : int
-        Pages encoded at once.
     """
 
-    def __init__(self, path: Path, *, fresh: bool = True, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, fresh: bool = True) -> None:
         self.path = Path(path)
-        self.threads = threads
         self.waiting = waiting_folder(self.path)
         self._ids: set[str] = set()
         if fresh:
@@ -109,7 +103,7 @@ class SubmissionWriter:
         """Take the mask (z, y, x) of a volume, in place of one of the same name; return the SHA-256 of its file."""
         if not name or name.startswith(".") or any(c in "/\\:\0" or ord(c) < 32 for c in name):
             raise OutputError(f"{name!r} cannot name a member of the zip; expected a plain file name")
-        data = encode_mask(mask, self.threads)
+        data = encode_mask(mask)
         write_whole(self.waiting / f"{name}.tif", data)
         self._ids.add(name)
         return hashlib.sha256(data).hexdigest()

@@ -75,17 +75,16 @@ def empty_stack(info: StackInfo, shape: Shape) -> NDArray[Any]:
 
 def _pages(data: bytes, info: StackInfo, out: NDArray[Any], threads: int) -> None:
     """Decode the pages into their places; of several faults, the one of the lowest page is raised."""
-    compiled = lzw.quick(out.nbytes)
 
     def some(run: range) -> None:
         for z in run:
-            _page(data, info.pages[z], out[z], z, compiled)
+            _page(data, info.pages[z], out[z], z)
 
     threads = max(1, min(threads, WORK_BYTES // (PAGE_COPIES * out[0].nbytes)))
     spread(len(info.pages), some, threads, "nx47-decode")
 
 
-def _page(data: bytes, page: Page, out: NDArray[Any], z: int, compiled: Any) -> None:
+def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
     """Decode one page into `out` (y, x)."""
     for k, (y, x) in enumerate(_corners(page)):
         rows, columns = page.rows(k), page.block[1]
@@ -94,9 +93,7 @@ def _page(data: bytes, page: Page, out: NDArray[Any], z: int, compiled: Any) -> 
         most = want if page.tiled else page.block[0] * columns * int(page.dtype[2:])
         segment = memoryview(data)[page.offsets[k] : page.offsets[k] + page.counts[k]]
         try:
-            raw = _quickly(segment, page.compression, want, most, compiled)
-            if raw is None:
-                raw = _segment(segment, page.compression, want, most)
+            raw = _segment(segment, page.compression, want, most)
         except CODEC_ERRORS as error:
             expected = f"{want} bytes from {page.counts[k]} at byte {page.offsets[k]}"
             raise Fault("a strip does not decode", expected=expected, found=str(error)[:200], page=z) from error
@@ -114,16 +111,6 @@ def _corners(page: Page) -> Iterator[tuple[int, int]]:
     for y in range(0, page.shape[0], page.block[0]):
         for x in range(0, page.shape[1], page.block[1]):
             yield y, x
-
-
-def _quickly(segment: memoryview, compression: int, want: int, most: int, compiled: Any) -> Any:
-    """Return the bytes of a strip that is all right, where it can be had without the interpreter's lock; else None."""
-    if compiled is None or compression != LZW or most > fallback.MOST_BYTES:
-        return None
-    packed = np.frombuffer(b"".join((segment, bytes(compiled.BEHIND))), np.uint8)
-    out = np.empty(most + compiled.SPARE, np.uint8)
-    size = compiled.decode(packed, out)
-    return out[:size] if size in (want, most) else None
 
 
 def _segment(segment: memoryview, compression: int, want: int, most: int) -> Any:
@@ -165,10 +152,7 @@ def _imagecodecs() -> Any:
 
 
 def decoder() -> str:
-    """Return who decodes LZW here: imagecodecs, or Pillow where imagecodecs does not load (same bits).
-
-    Of large stacks it is what `lzw_compiled` leaves to it (same bits again).
-    """
+    """Return who decodes LZW here: imagecodecs, or Pillow where imagecodecs does not load (same bits)."""
     if (imagecodecs := _imagecodecs()) is not None:
         return f"imagecodecs {imagecodecs.__version__}"
     import PIL

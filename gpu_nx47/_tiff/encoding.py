@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpu_nx47._tiff import lzw
 from gpu_nx47._tiff.inspection import inspect
 from gpu_nx47.errors import OutputError
-from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,16 +18,13 @@ if TYPE_CHECKING:
 SHORT, LONG, RATIONAL, ASCII = 3, 4, 5, 2
 
 
-def encode_stack(stack: NDArray[np.uint8], threads: int = 1) -> bytes:
+def encode_stack(stack: NDArray[np.uint8]) -> bytes:
     """Return a uint8 stack (z, y, x) as a multi-page TIFF: LZW, one strip a page, no date, no program name.
-
-    Pages are encoded by so many threads; no byte depends on it.
 
     Notes
     -----
     The LZW bytes are libtiff's, through Pillow: it is on every machine this runs on (Kaggle has no imagecodecs), and
-    the two encoders differ in half of the pages of a real mask, because each clears its table at its own moment.
-    Pillow holds the interpreter while it encodes; `lzw_compiled` writes the same bytes of pages of 0 and 1 without. The
+    the two encoders differ in half of the pages of a real mask, because each clears its table at its own moment. The
     rest of the file is laid out here, so that no version of Pillow or tifffile shows in it.
     """
     z, y, x = stack.shape
@@ -41,7 +36,8 @@ def encode_stack(stack: NDArray[np.uint8], threads: int = 1) -> bytes:
     at = said + len(parts[1])
     link = 4  # where the offset of the next header is written: a part's number and a place in it
     links: list[tuple[int, int]] = [(0, link)]
-    for k, strip in enumerate(_strips(stack, threads)):
+    for k in range(z):
+        strip = _lzw(np.ascontiguousarray(stack[k]))
         tags = [
             (254, LONG, 1, 2 if z > 1 else 0),
             (256, LONG, 1, x),
@@ -70,27 +66,6 @@ def encode_stack(stack: NDArray[np.uint8], threads: int = 1) -> bytes:
         parts.append(head)
         at += len(head)
     return b"".join(parts)
-
-
-def _strips(stack: NDArray[np.uint8], threads: int) -> list[bytes]:
-    """Return the LZW bytes of each page."""
-    compiled = lzw.quick(stack.size)
-    if compiled is None:
-        return [_lzw(np.ascontiguousarray(page)) for page in stack]
-    room = 2 * stack[0].size + 16
-
-    def some(run: range) -> list[bytes]:
-        out = np.empty(room, np.uint8)
-        found = []
-        for k in run:
-            page = np.ascontiguousarray(stack[k])
-            if int(page.max()) > 1:
-                found.append(_lzw(page))
-            else:
-                found.append(out[: compiled.encode(page.reshape(-1), out)].tobytes())
-        return found
-
-    return [strip for strips in spread(len(stack), some, threads, "nx47-encode") for strip in strips]
 
 
 def _lzw(page: NDArray[np.uint8]) -> bytes:

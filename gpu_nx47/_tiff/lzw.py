@@ -7,9 +7,8 @@ which may end the process. So each table's first and last codes are checked here
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 CLEAR, END, FIRST = 256, 257, 258
 MOST_CODES: Final = 4096 - FIRST + 1
 """Data codes from one Clear to the next: the first adds no entry to the table, and 12 bits name 4096."""
-
-WORTH_COMPILING: Final = 1 << 23
-"""Bytes of a stack from which on the compiled functions are used: compiling them takes a second, once."""
 
 _WIDTHS: Final = 9 + np.searchsorted([254, 766, 1790], np.arange(MOST_CODES + 1), side="right")
 """Bits of the k-th code after a Clear: TIFF widens one code before its table needs it."""
@@ -34,19 +30,6 @@ _FULL: Final = int(_ENDS[-1])
 _LONGEST: Final = (_FULL + 7 >> 3) + 3
 """Bytes of a full table that begins within a byte, and of the window that its last code is seen through."""
 _MASKS: Final = ((1 << _WIDTHS) - 1).astype(np.uint32)
-
-
-def quick(size: int) -> Any:
-    """Return `lzw_compiled` where it is worth having for a stack of so many bytes; else None: same bytes, slower.
-
-    Not where Numba is not loaded anyway: loading it takes half a second, and more memory than the child of
-    `decode_apart` has.
-    """
-    if size < WORTH_COMPILING or sys.modules.get("numba") is None:
-        return None
-    from gpu_nx47._tiff import lzw_compiled
-
-    return lzw_compiled
 
 
 def check(segment: bytes) -> None:

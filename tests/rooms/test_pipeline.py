@@ -11,7 +11,6 @@ import tifffile
 
 import gpu_nx47
 from gpu_nx47 import metrics, phantom, spread
-from gpu_nx47._tiff import lzw
 from gpu_nx47.errors import UsageError
 from gpu_nx47.settings import FIRST_SIX, NeuronSettings, SegmentSettings, Settings
 from gpu_nx47.submission import check_submission
@@ -277,11 +276,10 @@ def test_what_is_shared_out_takes_the_runs_threads_and_changes_no_byte(finished,
     asked, real = {}, spread.ThreadPoolExecutor
     monkeypatch.setattr(spread, "ThreadPoolExecutor", lambda n, name: (asked.setdefault(name, n), real(n, name))[1])
     root, output, _ = finished
-    monkeypatch.setattr(lzw, "WORTH_COMPILING", 1)
     before = next(done for done in events(output, "FILE_DONE") if done["active_ratio"])
     name = before["file"]
     gpu_nx47.run(root / "test_images" / f"{name}.tif", tmp_path, replace(SMALL, threads=threads, overlays=3))
-    names = {f"nx47-{work}" for work in ("decode", "encode", "pictures", "check", "hash")}
+    names = {f"nx47-{work}" for work in ("decode", "pictures", "check", "hash")}
     assert asked == (dict.fromkeys(names, 3) if threads == 3 else {})
     (now,) = events(tmp_path, "FILE_DONE")
     assert now["mask_sha256"] == before["mask_sha256"]
