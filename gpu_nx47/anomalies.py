@@ -10,6 +10,7 @@ import numpy as np
 
 from gpu_nx47 import rescue, tables
 from gpu_nx47.components import host_label, labels_at
+from gpu_nx47.engine import tiles
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Limits:
     reach: float
 
     @property
-    def deviation(self) -> float:
-        """A robust deviation, in codes."""
-        return self.reach / ROBUST_Z
+    def unit(self) -> float:
+        """Robust deviations of a code."""
+        return ROBUST_Z / self.reach
 
     def left_by(self, bend: NDArray[np.int16]) -> NDArray[np.bool_]:
         """Return which bends lie beyond."""
@@ -78,19 +79,17 @@ def listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
         counts += part
     limits = usual(counts)
 
-    def beyond(tile: Tile, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    def beyond(_: Tile, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
         here = engine.backend.to_host(codes)
         inside = np.flatnonzero(limits.left_by(here))
-        place = np.unravel_index(inside, here.shape)
-        whole = [p + start for p, start in zip(place, tile.start, strict=True)]
-        return np.ravel_multi_index(whole, probability.shape), here.reshape(-1)[inside]
+        return inside, here.reshape(-1)[inside]
 
-    found = [part for _, part in _bends(engine, probability, beyond)]
-    index, bend = (np.concatenate(column) for column in zip(*found, strict=True))
-    del found
-    if np.any(index[1:] < index[:-1]):  # tiles are no whole slices
-        order = np.argsort(index, kind="stable")
-        index, bend = index[order], bend[order]
+    number = int(counts[limits.left_by(np.arange(-32_768, 32_768).astype(np.int16))].sum())
+    index, bend, at = np.empty(number, np.int64), np.empty(number, np.int16), 0
+    for tile, (inside, codes) in _bends(engine, probability, beyond):
+        part = slice(at, at := at + len(inside))
+        np.add(inside, tile.start[0] * probability[0].size, out=index[part])
+        bend[part] = codes
     return Listed(probability.shape, limits, index, bend)
 
 
@@ -105,15 +104,16 @@ def bends(engine: Engine, probability: NDArray[np.uint16]) -> NDArray[np.int16]:
 def _bends(
     engine: Engine, probability: NDArray[np.uint16], work: Callable[[Tile, Any], Any]
 ) -> Iterator[tuple[Tile, Any]]:
-    """Yield what a work makes of the codes of the Laplacian of the logit code, tile by tile."""
+    """Yield what a work makes of the codes of the Laplacian of the logit code, a few slices after the other."""
     table = tables.logit_table()
+    thin = (max(1, math.prod(engine.tile) // 4 // max(1, probability[0].size)), *probability.shape[1:])
 
     def bend(tile: Tile) -> Any:
         codes = engine.backend.to_device(probability[tile.crop(1)].copy())
         logit = engine.backend.lookup(codes, table=engine.backend.to_device(table))
         return work(tile, engine.backend.laplacian(logit, shift=LAPLACE_SHIFT)[tile.within(0, 1)].copy())
 
-    return engine.thinner(4).map(probability.shape, bend)
+    return engine.on(tiles(probability.shape, thin)).map(probability.shape, bend)
 
 
 def usual(counts: NDArray[np.int64]) -> Limits:

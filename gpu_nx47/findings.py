@@ -54,7 +54,7 @@ class Clusters:
     """What the peak of a cluster is the furthest from `usual` in."""
     usual: int = 0
     unit: float = 1.0
-    """Of the strength that is told."""
+    """Of a step of it, in the strength that is told."""
 
     def sizes(self) -> NDArray[np.int64]:
         """Return the voxels of each cluster."""
@@ -87,7 +87,7 @@ class Clusters:
 
     def told(self, voxel: int) -> float:
         """Return the strength of a voxel."""
-        return (int(self.strength[voxel]) - self.usual) / self.unit
+        return (int(self.strength[voxel]) - self.usual) * self.unit
 
 
 def feature_codes(

@@ -74,9 +74,7 @@ def volume_counters(
     anomalous = anomalies.listed(engine, solved.probability)
     bends, old = engine.together(lambda: anomalous.clustered(engine), lambda: _old(engine.backend, solved))
     odd = [
-        findings.Clusters(
-            "anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.deviation
-        ),
+        findings.Clusters("anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.unit),
         *strange,
     ]
     explained, *told = engine.together(

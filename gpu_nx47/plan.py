@@ -42,8 +42,8 @@ RUN_BYTES: Final = 8
 """Ends of a run, 16 bits each, and its parent."""
 ANOMALY_SHARE: Final = 1 / 12
 """Anomalous voxels that are allowed for: phantoms have up to 0.074."""
-ANOMALY_BYTES: Final = 10
-"""Of each its place and its bend: twice while they are put together, then with its cluster in 4 bytes."""
+ANOMALY_BYTES: Final = 14
+"""Of each its place, its bend and its cluster."""
 
 Shape = tuple[int, int, int]
 
@@ -380,9 +380,8 @@ def _count(job: Job) -> list[tuple[str, int]]:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
     number, slab = math.ceil(ANOMALY_SHARE * job.voxels), min(job.voxels, components.SLAB)
-    clusters = (ANOMALY_BYTES + 4) * number + slab + _runs(slab)
     lines = {
         "runs of a mask": _runs(job.voxels) + job.voxels // 8,
-        "anomalies": max(2 * ANOMALY_BYTES * number, clusters),
+        "anomalies": ANOMALY_BYTES * number + slab + _runs(slab),
     }
     return [max(lines.items(), key=lambda line: line[1])]  # the runs have gone before

@@ -94,9 +94,7 @@ def test_clusters_have_their_box_and_their_peak():
     bends = anomalies.anomalies_of(engine, found.probability)
     labels, number = ndimage.label(np.isin(np.arange(grey.size), bends.index).reshape(grey.shape), np.ones((3, 3, 3)))
     assert number == bends.clusters > 1
-    odd = findings.Clusters(
-        "anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.deviation
-    )
+    odd = findings.Clusters("anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.unit)
     told = findings.explained_clusters(engine, grey, found, odd, volume.box.start)
     sizes = np.sort(np.bincount(labels.reshape(-1))[1:])[::-1]
     assert [one["voxels"] for one in told] == sizes[: findings.CLUSTERS_TOLD].tolist()
@@ -108,10 +106,7 @@ def test_clusters_have_their_box_and_their_peak():
         ]
         assert abs(one["strength"]) > anomalies.ROBUST_Z
         inside = bends.cluster == bends.cluster[bends.index == np.ravel_multi_index(peak, grey.shape)]
-        assert (
-            abs(one["strength"])
-            == np.abs(bends.bend[inside] - float(bends.limits.median)).max() / bends.limits.deviation
-        )
+        assert abs(one["strength"]) == np.abs(bends.bend[inside] - float(bends.limits.median)).max() * bends.limits.unit
         shares = [feature["share"] for feature in one["unusual"]]
         assert shares == sorted(shares)
         assert {feature["feature"] for feature in one["unusual"]} == set(found.trained.unit.features)
