@@ -131,9 +131,13 @@ class Descent:
         self._settings = settings
         self._watch = watch
         # On a GPU one thread feeds it; what is done there when memory lacks is decided for that thread.
-        alone = threads == 1 or len(learned.parts) == 1 or backend.NAME == "gpu"
-        self._pool = None if alone else ThreadPoolExecutor(threads, "nx47-train")
-        self._map: Any = map if self._pool is None else self._pool.map
+        alone = threads == 1 or backend.NAME == "gpu"
+        self._pool = None if alone else ThreadPoolExecutor(threads, "nx47-train", backend.enter_thread)
+        of_all: Any = map if self._pool is None else self._pool.map
+        of_parts = len(learned.parts) > 1
+        self._map: Any = of_all if of_parts else map
+        self.each: Any = map if of_parts else of_all
+        """As `map`: of works that descend, some at once where the sample is in one part."""
 
     def __enter__(self) -> Descent:
         return self

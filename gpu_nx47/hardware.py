@@ -32,7 +32,7 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 """Parameters of mallopt, from malloc.h."""
-_MOST_IN_POOL: Final = 32 << 20
+_MOST_IN_POOL: Final = 16 << 20
 """Bytes of an array from which on it has pages of its own, which go back with it: tiles are smaller, volumes larger."""
 _MOST_UNUSED: Final = 128 << 20
 """Bytes at the pool's end from which on they go back to the system unasked."""

@@ -177,6 +177,7 @@ def train(
     settings: NeuronSettings,
     prior: float,
     progress: Callable[[int, int], Any] | None = None,
+    threads: int = 1,
 ) -> Trained:
     """Train the grid and return the unit with the lowest objective.
 
@@ -196,12 +197,14 @@ def train(
         Share of label 1 before the sample was balanced: the bias is corrected to it.
     progress : callable, optional
         Called with (trainings done, trainings).
+    threads : int
+        As `fit` takes them.
     """
     scaling = Scaling.of([histograms[name] for name in features])
     x = scaling.codes([samples[name] for name in features])
     training, validation, how = split
     learned, held = (Sample.of(x[:, part], labels[part]) for part in (training, validation))
-    return fit(backend, features, scaling, learned, held, how, settings, prior, progress)
+    return fit(backend, features, scaling, learned, held, how, settings, prior, progress, threads)
 
 
 def fit(
@@ -234,19 +237,23 @@ def fit(
     progress : callable, optional
         Called with (trainings done, trainings).
     threads : int
-        Parts of a sample summed at once. Changes no bit.
+        Parts of a sample summed at once; of a sample in one part, paths gone at once. Changes no bit.
     """
     done: list[Training] = []
     total = len(settings.l1) * len(settings.l2)
     with Descent(backend, learned, held, settings, threads) as descent:
-        for l2 in settings.l2:
-            weights, bias = [0.0] * len(features), 0.0
+
+        def path(l2: float) -> list[Training]:
+            weights, bias, found = [0.0] * len(features), 0.0, []
             for l1 in sorted(settings.l1, reverse=True):  # from the strongest: each start is the path so far
-                result = descent.run(weights, bias, l1, l2)
-                weights, bias = list(result.weights), result.bias
-                done.append(result)
-                if progress:
-                    progress(len(done), total)
+                found.append(descent.run(weights, bias, l1, l2))
+                weights, bias = list(found[-1].weights), found[-1].bias
+            return found
+
+        for found in descent.each(path, settings.l2):
+            done += found
+            if progress:
+                progress(len(done), total)
     chosen = min(done, key=lambda t: t.objective)
     shifted = np.float32(chosen.bias + prior_shift(prior, learned.share))
     unit = Unit(features, scaling, np.array(chosen.weights, np.float32), shifted)

@@ -271,6 +271,7 @@ def _train(
             settings.neuron,
             prior,
             progress,
+            engine.threads,
         ),
     )
 
