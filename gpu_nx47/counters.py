@@ -138,6 +138,11 @@ class References:
             return None
         return self._tables.setdefault(frozenset(histograms), cell_tables(histograms))
 
+    def known(self, names: Sequence[str]) -> tuple[bool, dict[str, NDArray[np.uint16]] | None]:
+        """Return whether `tables` of these features needs no histograms, and what it returns then."""
+        found = self._tables.get(frozenset(names))
+        return found is not None or CELL_BITS * len(names) > 16, found
+
     def compare(
         self,
         names: Sequence[str],

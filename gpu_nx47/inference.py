@@ -38,6 +38,8 @@ class Found:
     """Codes of the features that were to be kept."""
     sums: dict[str, tuple[int, ...]]
     """Fingerprint of each feature, where the record is to hold it."""
+    histograms: dict[str, Histogram]
+    """Exact histogram of each feature of the neuron, where they were asked for."""
     alone: NDArray[np.uint16] | None = None
     """What the neuron said before its neighbours voted, where the record holds it."""
     edges: tuple[int, int] = (0, 0)
@@ -57,6 +59,8 @@ class Wanted:
     """Whose codes are kept: the neuron's own, or others."""
     mark: bool = False
     """Fingerprint the neuron's features."""
+    count: bool = False
+    """Count the codes of the neuron's features."""
     tell: Callable[[dict[str, Any]], None] | None = None
     """Gets the traces of each tile, in raster order."""
 
@@ -91,15 +95,16 @@ def infer(
         Called with (tiles done, tiles).
     """
     work = _Work(engine, grey, unit, bearing, places, wanted or Wanted())
-    for _, said in engine.map(grey.shape, work.tile, progress):
+    for _, (said, counted) in engine.map(grey.shape, work.tile, progress):
         for part in said:
             work.take(*part)
+        work.add(counted)
     alone = work.whole.copy() if work.wanted.tell else None
     whole, counts = work.whole, work.counts
     if bearing.field is not None:
         for _ in range(votes):
             whole, counts = across.voted(engine, whole, bearing.field)
-    return Found(whole, Histogram(counts), work.cells, work.saved, work.sums, alone)
+    return Found(whole, Histogram(counts), work.cells, work.saved, work.sums, work.histograms, alone)
 
 
 class _Work:
@@ -123,20 +128,22 @@ class _Work:
         self.counts = np.zeros(65_536, np.int64)
         self.saved: dict[str, NDArray] = {}
         self.sums: dict[str, tuple[int, ...]] = {}
+        self.histograms: dict[str, Histogram] = {}
 
-    def tile(self, tile: Tile) -> list[_Said]:
-        """Do a tile, part by part; on a thread of its own."""
+    def tile(self, tile: Tile) -> tuple[list[_Said], dict[str, Histogram]]:
+        """Do a tile, part by part; on a thread of its own. Features are counted for all its parts together."""
         names, margin = self._names, bank.halo(self._names)
         features = bank.TileBank(self._backend, self._grey, tile, self._bearing, margin, names)
+        counted: dict[str, Histogram] = {}
         if self.wanted.tell:  # each tile has its traces
-            return [self._say(features)]
+            return [self._say(features, counted)], counted
         said = []
         for part in features.parts(names):
             with self._backend.asking(part.tile.voxels):
-                said.append(self._say(part))
-        return said
+                said.append(self._say(part, counted))
+        return said, counted
 
-    def _say(self, features: bank.TileBank) -> _Said:
+    def _say(self, features: bank.TileBank, counted: dict[str, Histogram]) -> _Said:
         tile, backend, wanted = features.tile, self._backend, self.wanted
         codes = {name: features.codes(name) for name in self._unit.features}
         own = tuple(codes.values())
@@ -147,10 +154,21 @@ class _Work:
         kept = [backend.to_host(codes[n] if n in codes else features.codes(n)) for n in wanted.features]
         marks = [tile_sums(backend, c, tile.start) for c in own] if wanted.mark else []
         told = _traces(backend, tile, (*codes.items(), ("neuron_output", probability))) if wanted.tell else []
+        if wanted.count:
+            _add(counted, {n: Histogram(backend.histogram(c), int(np.iinfo(c.dtype).min)) for n, c in codes.items()})
         return tile.core, backend.histogram(probability), kept, marks, told
 
+    def add(self, counted: dict[str, Histogram]) -> None:
+        """Add what was counted of the features in a tile."""
+        _add(self.histograms, counted)
+
     def take(
-        self, core: Slices, counts: NDArray[np.int64], kept: list[NDArray], marks: list[Any], told: list[Any]
+        self,
+        core: Slices,
+        counts: NDArray[np.int64],
+        kept: list[NDArray],
+        marks: list[Any],
+        told: list[Any],
     ) -> None:
         """Put together what was said of a part; on the main thread, in raster order."""
         self.counts += counts
@@ -161,6 +179,12 @@ class _Work:
         for one in told:
             if self.wanted.tell:
                 self.wanted.tell(one)
+
+
+def _add(total: dict[str, Histogram], more: dict[str, Histogram]) -> None:
+    for name, found in more.items():
+        before = total.get(name)
+        total[name] = found if before is None else Histogram(before.counts + found.counts, found.low)
 
 
 def _joint_cells(backend: Meter, codes: tuple[Any, ...], places: tuple[NDArray, ...]) -> NDArray[np.uint16]:

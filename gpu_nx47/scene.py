@@ -144,6 +144,12 @@ def measure(
     return scene, bank.Measured(histograms, at_sample)
 
 
+def unlabelled(view: View) -> Scene:
+    """Return a scene in which nothing is labelled: a model has learned elsewhere."""
+    nothing, empty = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    return Scene(view.axis, view.bearing, empty, nothing, empty, view.grey_counts)
+
+
 def orient(
     engine: Engine,
     grey: NDArray[np.uint8],

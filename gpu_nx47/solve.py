@@ -34,7 +34,7 @@ from gpu_nx47.hardware import rss_bytes
 from gpu_nx47.inference import Found, Wanted, infer
 from gpu_nx47.journal.fingerprint import MEANING, fingerprint_text
 from gpu_nx47.journal.trace import FORENSIC, LIGHT
-from gpu_nx47.scene import Scene, look, measure, usable
+from gpu_nx47.scene import Scene, View, look, measure, unlabelled, usable
 from gpu_nx47.selection import Selected
 from gpu_nx47.stats import Histogram
 from gpu_nx47.story import Story
@@ -89,6 +89,17 @@ class Solved:
         return self.probability >= self.calibration.threshold
 
 
+@dataclass(frozen=True)
+class _Learned:
+    """What is known before the probability is computed."""
+
+    scene: Scene
+    selected: Selected
+    trained: Trained
+    histograms: dict[str, Histogram]
+    """Of the codes of features over the whole box; empty: they are counted with the probability."""
+
+
 def solve(
     grey: NDArray[np.uint8],
     engine: Engine,
@@ -117,19 +128,15 @@ def solve(
     settings = settings if model is None else model.settings(settings)
     with story.stage("survey", "features_extract_start") as progress:
         view = look(engine, grey, settings, progress, line)
-    with story.stage("features") as progress:
-        names = usable(_asked(settings) if model is None else model.unit.features, view.axis_used)
-        scene, measured = measure(engine, grey, view, names, settings.neuron.samples, progress)
-    with story.stage("select", "select_start"):
-        chosen = _choose(settings, names, measured, scene) if model is None else _of_model(model, names)
-    with story.stage("train", "train_start") as progress:
-        given = (engine, grey.shape, settings, chosen, measured, scene, progress)
-        trained = _train(*given) if model is None else model.trained_on(names)
+    given = (engine, grey, settings, story, view)
+    learned = _by_itself(*given) if model is None else _by_model(*given, model, references)
+    scene, chosen, trained = learned.scene, learned.selected, learned.trained
     with story.stage("probability", "probability_start") as progress:
-        places = _cell_tables(chosen, measured.histograms, references)
-        own, wanted = (engine, grey, trained.unit, scene.bearing, places), _wanted(settings, trained.unit, story)
+        places = _cell_tables(chosen, learned.histograms, references)
+        own, wanted = (engine, grey, trained.unit, scene.bearing, places), _wanted(settings, learned, story)
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
-    _trace_features(story, chosen, measured.histograms, grey.shape, found.sums)
+    histograms = learned.histograms or found.histograms
+    _trace_features(story, chosen, histograms, grey.shape, found.sums)
     with story.stage("segment", "segment_start"):
         cut, limits, masks = cut_volume(engine, found.probability, found.histogram, settings.segment)
     with story.stage("null", "null_start"):
@@ -143,7 +150,7 @@ def solve(
         scene=scene,
         selected=chosen,
         trained=trained,
-        histograms={name: measured.histograms[name] for name in chosen.names},
+        histograms={name: histograms[name] for name in chosen.names},
         null=by_chance,
         calibration=cut,
         thresholds=limits,
@@ -152,11 +159,47 @@ def solve(
     )
 
 
-def _wanted(settings: Settings, unit: Unit, story: Story) -> Wanted:
-    """Return what `infer` is to keep, mark and tell beside the probability."""
+def _by_itself(engine: Engine, grey: NDArray[np.uint8], settings: Settings, story: Story, view: View) -> _Learned:
+    """Measure the candidates, select, and train on the volume's own faces."""
+    with story.stage("features") as progress:
+        names = usable(_asked(settings), view.axis_used)
+        scene, measured = measure(engine, grey, view, names, settings.neuron.samples, progress)
+    with story.stage("select", "select_start"):
+        chosen = _choose(settings, names, measured, scene)
+    with story.stage("train", "train_start") as progress:
+        trained = _train(engine, grey.shape, settings, chosen, measured, scene, progress)
+    return _Learned(scene, chosen, trained, measured.histograms)
+
+
+def _by_model(
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    settings: Settings,
+    story: Story,
+    view: View,
+    model: Model,
+    references: counters.References | None,
+) -> _Learned:
+    """Take what a model knows; its features are measured first only where joint cells have no bins yet."""
+    names = usable(model.unit.features, view.axis_used)
+    histograms: dict[str, Histogram] = {}
+    with story.stage("features") as progress:
+        if references is not None and not references.known(names)[0]:
+            nowhere = np.zeros(0, np.int64)
+            histograms = bank.measure(engine, grey, names, view.bearing, nowhere, progress).histograms
+    with story.stage("select", "select_start"):
+        chosen = _of_model(model, names)
+    with story.stage("train", "train_start"):
+        trained = model.trained_on(names)
+    return _Learned(unlabelled(view), chosen, trained, histograms)
+
+
+def _wanted(settings: Settings, learned: _Learned, story: Story) -> Wanted:
+    """Return what `infer` is to keep, mark, count and tell beside the probability."""
     forensic = settings.record == FORENSIC
-    kept = unit.features if forensic or "features" in settings.save else ()
-    return Wanted(kept, settings.record != LIGHT, story.traced if forensic else None)
+    kept = learned.trained.unit.features if forensic or "features" in settings.save else ()
+    counted = not learned.histograms
+    return Wanted(kept, settings.record != LIGHT, counted, story.traced if forensic else None)
 
 
 def votes_of(settings: Settings) -> int:
@@ -279,7 +322,11 @@ def _train(
 def _cell_tables(
     chosen: Selected, histograms: dict[str, Histogram], references: counters.References | None
 ) -> tuple[NDArray[np.uint16], ...] | None:
-    tables = references.tables({name: histograms[name] for name in chosen.names}) if references else None
+    if references is None:
+        return None
+    known, tables = references.known(chosen.names)
+    if not known:
+        tables = references.tables({name: histograms[name] for name in chosen.names})
     return None if tables is None else tuple(tables[name] for name in chosen.names)
 
 

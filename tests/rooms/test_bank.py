@@ -9,8 +9,10 @@ from cpu_fallback import costs, law
 from gpu_nx47 import bank, phantom, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.direction import Bearing
-from gpu_nx47.engine import Tile
+from gpu_nx47.engine import Engine, Tile
 from gpu_nx47.errors import SettingsError
+from gpu_nx47.inference import Wanted, infer
+from gpu_nx47.neuron import Scaling, Unit
 from gpu_nx47.settings import ALONG_SHEETS, DEFAULT_BANK
 
 GREY = phantom.make_phantom(40, 3).image
@@ -147,3 +149,18 @@ def test_without_an_axis_only_what_needs_it_is_refused():
     features, _ = of(PIECES[1], ("grad_inward",), axis=None)
     with pytest.raises(SettingsError, match="grad_inward needs the scroll's axis"):
         features.codes("grad_inward")
+
+
+@pytest.mark.parametrize(("tile", "threads"), [((64, 64, 64), 1), ((16, 24, 40), 2)])
+def test_the_neuron_counts_its_features_as_a_measurement_does(tile, threads):
+    names = ("grad_mag", "laplace", "local_entropy", "grad_inward")
+    scaling = Scaling(np.zeros(4, np.float32), np.full(4, 0.01, np.float32))
+    unit = Unit(names, scaling, np.array([1, -1, 0.5, 2], np.float32), np.float32(0.1))
+    engine = Engine(Meter(law), tile, threads)
+    measured = bank.measure(engine, GREY, names, Bearing(AXIS), np.zeros(0, np.int64)).histograms
+    counted = infer(engine, GREY, unit, Bearing(AXIS), wanted=Wanted(count=True)).histograms
+    assert list(counted) == list(names)
+    for name in names:
+        assert counted[name].low == measured[name].low
+        assert np.array_equal(counted[name].counts, measured[name].counts)
+    assert infer(engine, GREY, unit, Bearing(AXIS)).histograms == {}
