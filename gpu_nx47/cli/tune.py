@@ -14,8 +14,8 @@ from gpu_nx47.cli import options
 from gpu_nx47.cli.exits import ALL_DONE, NO_ZIP, errors_become_exit_codes, leave, say_error
 
 if TYPE_CHECKING:
+    from gpu_nx47.train.scanning import Tried
     from gpu_nx47.train.tune import Tuned
-    from gpu_nx47.train.tuning import Tried
 
 EXIT_CODES: Final = (
     "Exit codes: 0 scanned; 1 a bug of nx47; 2 the request cannot be understood; 4 a file cannot be used, or the "

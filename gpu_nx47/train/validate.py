@@ -14,7 +14,8 @@ from gpu_nx47.inference import infer
 from gpu_nx47.scene import usable
 from gpu_nx47.score import read_label_at
 from gpu_nx47.train.sample import IGNORE, bearing_of
-from gpu_nx47.train.tuning import Tried, Tuner, Volume
+from gpu_nx47.train.scanning import Tried, Tuner
+from gpu_nx47.train.tuning import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
