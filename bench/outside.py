@@ -2,7 +2,7 @@
 
 Each peer gives a probability at each voxel. Three ways to make a mask of it: a threshold; a threshold and plain
 cleaning; `nx47 run --probability` with what `nx47 tune` found. All are chosen on training seeds by the mean of
-SurfaceDice and VOI score, and where the official package `topometrics` can be imported, of nine each by the
+SurfaceDice and VOI score, and where the official package `topometrics` can be imported, of six finalists each by the
 competition's total; else the bound of the TopoScore stands beside the mean, and no total is told.
 
 Usage: ``python bench/outside.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103,104,105]
@@ -46,7 +46,7 @@ from gpu_nx47.score import Reference, Score
 from gpu_nx47.score._files import find_masks, read_mask
 from gpu_nx47.score._official import missing
 from gpu_nx47.settings import SegmentSettings, Settings
-from gpu_nx47.train.scanning import FINALISTS
+from gpu_nx47.train.scanning import Tried, shortlist
 from gpu_nx47.train.tune import tune
 
 CUTS: Final = tuple(round(0.05 * k, 2) for k in range(2, 19))
@@ -103,18 +103,30 @@ def mask_of(phantom: Phantom, probability: np.ndarray, way: Way) -> np.ndarray:
 
 def chosen(train: dict[str, Phantom], probability: dict[str, np.ndarray], cleanings: tuple[str, ...]) -> Way:
     """Return the best threshold and cleaning on the training phantoms, as `nx47 tune --topo` chooses its own."""
-    references = {name: Reference(phantom.label, topology=False) for name, phantom in train.items()}
+    official = missing() is None
+    references = {name: Reference(phantom.label, topology=official) for name, phantom in train.items()}
 
     def scores(way: Way, official: bool) -> list[Score]:
         found = {name: mask_of(phantom, probability[name], way) for name, phantom in train.items()}
-        return [references[name].score(mask, official=official) for name, mask in found.items()]
+        return [references[name].score(mask, official=official, topology=not official) for name, mask in found.items()]
 
-    means = {way: float(np.mean([s.mean for s in scores(way, False)])) for way in itertools.product(CUTS, cleanings)}
-    best = sorted(means, key=lambda way: means[way], reverse=True)
-    if missing() is not None:
-        return best[0]
-    totals = {way: float(np.mean([s.total or 0.0 for s in scores(way, True)])) for way in best[:FINALISTS]}
+    tried = []
+    for way in itertools.product(CUTS, cleanings):
+        dice, voi, bound = figures(scores(way, False))
+        tried.append(Tried("", {"way": way}, dice, voi, 0.0, bound if official else None))
+    if not official:
+        found: Way = max(tried, key=lambda one: one.mean).segment["way"]
+        return found
+    totals = {}
+    for one in shortlist(tried):
+        totals[one.segment["way"]] = float(np.mean([s.total or 0.0 for s in scores(one.segment["way"], True)]))
     return max(totals, key=lambda way: totals[way])
+
+
+def figures(scores: list[Score]) -> tuple[float, float, float]:
+    """Return mean SurfaceDice, VOI score and bound of the TopoScore."""
+    dice, voi = (float(np.mean([getattr(s, key) for s in scores])) for key in ("surface_dice", "voi_score"))
+    return dice, voi, float(np.mean([s.topology.bound.value for s in scores if s.topology is not None] or [0.0]))
 
 
 def ours(
@@ -131,7 +143,15 @@ def ours(
             parts = [weight * tifffile.imread(folder / path.name) for folder, weight in places["train"]]
             tifffile.imwrite(scanned / path.name, sum(parts[1:], parts[0]), photometric="minisblack")
     how = {"official": missing() is None}
-    best = tune(scanned, roots["train"] / "train_labels", engine, SegmentSettings(), 4, lambda _: None, **how).best
+    best = tune(
+        scanned,
+        roots["train"] / "train_labels",
+        engine,
+        SegmentSettings(),
+        len(list(scanned.iterdir())),
+        lambda _: None,
+        **how,
+    ).best
     texts = [str(folder) if weight == 1 else f"{folder}={weight:g}" for folder, weight in places["test"]]
     archive = gpu_nx47.run(roots["test"], out / "run", {"probability": texts, "segment": best.segment}).submission
     if archive is None:
@@ -143,10 +163,8 @@ def ours(
 
 
 def row(title: str, scores: list[Score], how: str) -> str:
-    dice, voi, mean = (
-        float(np.mean([getattr(s, key) for s in scores])) for key in ("surface_dice", "voi_score", "mean")
-    )
-    bound = float(np.mean([s.topology.bound.value for s in scores if s.topology is not None]))
+    dice, voi, bound = figures(scores)
+    mean = (dice + voi) / 2
     official = [(s.topo, s.total) for s in scores if s.topo is not None and s.total is not None]
     told = "".join(f"{figure:7.3f}" for figure in np.mean(official, axis=0)) if official else f"{'-':>7s}{'-':>7s}"
     return f"{title:28s} {dice:6.3f} {voi:6.3f} {mean:6.3f} {bound:6.3f} {told}   {how}"
@@ -226,7 +244,7 @@ def main() -> None:
     options.add_argument("--train-seeds", type=integers, default=[101, 102, 103, 104, 105])
     every = [*methods([]), MIXTURE]
     options.add_argument("--peers", type=lambda text: text.split(","), default=every, help=", ".join(every))
-    options.add_argument("--keep", type=Path, help="folder for the peers' probabilities: made once, read from there")
+    options.add_argument("--keep", type=Path, help="folder for the probabilities, of the same --size and teachers: made once, read from there")
     options.add_argument("--rows", type=Path, help="file to which each row is added as it comes")
     given: Any = options.parse_args()
     if unknown := set(given.peers) - set(every):

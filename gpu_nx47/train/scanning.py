@@ -31,7 +31,12 @@ LOWER: Final = (-0.15, -0.1, -0.05, 0.0, 0.05)
 """Steps from the best threshold at which votes are tried: a mean has lower peaks."""
 NONE: Final = (0, 0, 0)
 BOX: Final = (1, 1, 1)
-SHAPES: Final = ((NONE, NONE), (BOX, NONE), (NONE, BOX), (BOX, BOX), ((1, 0, 0), NONE))
+ALONG: Final = ((1, 0, 0), (2, 0, 0), (3, 0, 0))
+"""Along z, where a scroll's sheets go on: what is thin there is no sheet."""
+SHAPES: Final = (
+    *((NONE, NONE), (BOX, NONE), (NONE, BOX), (BOX, BOX)),
+    *((ALONG[0], NONE), (NONE, ALONG[0]), (ALONG[1], ALONG[1]), (ALONG[2], ALONG[2])),
+)
 """Closings and openings tried."""
 DUST: Final = ((0, 6), (30, 6), (100, 6), (300, 6), (1000, 6), (2000, 6), (4000, 6), (300, 26), (2000, 26))
 """Sizes of dust and what makes a piece of it."""
@@ -40,7 +45,9 @@ LOOPS: Final = (0, 64, 512, 4096)
 PINHOLES: Final = (0, 16, 64)
 AGAIN: Final = (-0.06, -0.03, 0.03, 0.06, 0.1)
 """Steps of all thresholds, with the cleaning that was found: an opening wants a lower one, a closing a higher."""
-FINALISTS: Final = 9
+TOPOLOGICAL: Final = ("bridges", "loops", "pinholes", "once more")
+"""Stages that a brief scan leaves out."""
+FINALISTS: Final = 6
 """Settings whose official TopoScore is computed."""
 ALIKE: Final = 0.003
 """Settings are no finalists beside one whose figures are as near as this."""
@@ -94,12 +101,21 @@ class Tuner:
         The settings that the user has; the first that is scored.
     official : bool
         Let the competition's total, with the package `topometrics`, choose among those that promise most.
+    brief : bool
+        Leave out what changes topology and little else.
     """
 
     def __init__(
-        self, engine: Engine, volumes: Sequence[Volume], start: SegmentSettings, *, official: bool = False
+        self,
+        engine: Engine,
+        volumes: Sequence[Volume],
+        start: SegmentSettings,
+        *,
+        official: bool = False,
+        brief: bool = False,
     ) -> None:
         self._engine = engine
+        self._brief = brief
         self._official = official
         self._votes = VOTES if all(volume.field is not None for volume in volumes) else ()
         self._volumes = volumes
@@ -108,7 +124,7 @@ class Tuner:
 
     def run(self, tell: Callable[[Tried], None]) -> Tried:
         """Scan, tell each result in order, and return the best; of equal ones the first."""
-        for stage, grid in (
+        stages = (
             ("start", self._as_given),
             ("threshold", self._thresholds),
             ("finer threshold", self._finer),
@@ -121,7 +137,10 @@ class Tuner:
             ("loops", self._loops),
             ("pinholes", self._pinholes),
             ("once more", self._again),
-        ):
+        )
+        for stage, grid in stages:
+            if self._brief and stage in TOPOLOGICAL:
+                continue
             best = replace(self._start, **self.best.segment) if self.tried else self._start
             self._try(stage, list(grid(best)), tell)
         if self._official:

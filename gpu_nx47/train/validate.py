@@ -65,7 +65,7 @@ def scan(engine: Engine, model: Model, held: Sequence[Pair], settings: Settings,
     if not used:
         return None
     volumes = [_volume(engine, model, pair, settings) for pair in used]
-    tuner = Tuner(engine, volumes, settings.segment)
+    tuner = Tuner(engine, volumes, settings.segment, brief=True)
 
     def tell(one: Tried) -> None:
         data = {"step": "scan", **asdict(one), "mean": one.mean}
