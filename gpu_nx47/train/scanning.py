@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gpu_nx47.settings import SegmentSettings
     from gpu_nx47.train.tuning import Volume
 
-THRESHOLDS: Final = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8)
-FINER: Final = (-0.03, -0.015, 0.015, 0.03)
+THRESHOLDS: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+FINER: Final = (-0.06, -0.03, 0.03, 0.06)
 """Steps around the best of them."""
 SHARES: Final = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 """Ratios tried, in that of the best threshold."""
@@ -191,8 +191,8 @@ class Tuner:
     def _finer(self, best: SegmentSettings) -> Iterator[SegmentSettings]:
         centre = self._centre()
         for step in FINER:
-            value = round(centre + step, 3)
-            yield replace(best, ratio=None, threshold=value, weak=value, strong=value)
+            if (value := round(centre + step, 3)) > 0:
+                yield replace(best, ratio=None, threshold=value, weak=value, strong=value)
 
     def _voted(self, best: SegmentSettings) -> Iterator[SegmentSettings]:
         for volume in self._volumes:

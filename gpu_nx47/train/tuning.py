@@ -107,7 +107,7 @@ class Volume:
             return Figures(score.surface_dice, score.voi_score, int(np.count_nonzero(mask)) / mask.size, bound)
 
         # Settings often give one and the same mask: where no piece is of a size between two limits, say.
-        found: Figures = self._once(hashlib.blake2b(np.ascontiguousarray(mask).data).digest(), judged)
+        found: Figures = self._once(hashlib.blake2b(np.packbits(mask).data).digest(), judged)
         return found
 
     def hear(self, engine: Engine, votes: Sequence[int]) -> None:
