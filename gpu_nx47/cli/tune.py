@@ -36,7 +36,7 @@ def tune(
         bool,
         typer.Option(
             "--topo/--no-topo",
-            help="Choose among the best by the whole score, with the package topometrics: minutes for 320-cubes.",
+            help="Choose among six finalists by the whole score, with the package topometrics: minutes for 320-cubes.",
         ),
     ] = False,
     backend: options.Backend = None,
@@ -44,7 +44,7 @@ def tune(
     config: options.Config = None,
     overrides: options.Overrides = None,
 ) -> None:
-    """Scan thresholds, votes, ratio, hysteresis, dust and closing by SurfaceDice and VOI score; say which are best."""
+    """Scan thresholds, votes, ratio, hysteresis and the cleaning by SurfaceDice and VOI score; say which are best."""
     with errors_become_exit_codes():
         from gpu_nx47 import backend as backends
         from gpu_nx47 import hardware

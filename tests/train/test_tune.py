@@ -80,6 +80,17 @@ def test_each_setting_that_matters_has_a_stage(tuned, stage, keys):
     assert {key for segment in there for key in segment} >= keys
 
 
+def test_a_brief_scan_leaves_out_what_changes_topology_alone(given, tuned):
+    label = tifffile.imread(given / "root" / "train_labels" / f"{NAME}.tif")
+    codes = tifffile.imread(given / "p" / f"{NAME}.tif")
+    engine = Engine(backend.Meter(backend.select("cpu")[0]), (64, 512, 512), 1)
+    volume = tuning.Volume(codes, tuning.piece_histogram(codes), label)
+    tuner = scanning.Tuner(engine, [volume], SegmentSettings(), brief=True)
+    tuner.run(lambda _: None)
+    voted = {"votes and threshold"}  # there are no directions here
+    assert {one.stage for one in tuned[1]} - {one.stage for one in tuner.tried} == {*scanning.TOPOLOGICAL, *voted}
+
+
 def test_votes_are_tried_only_where_an_image_tells_directions(given, tmp_path):
     for folder in ("p", "labels"):
         (tmp_path / folder).mkdir()
