@@ -244,7 +244,11 @@ def main() -> None:
     options.add_argument("--train-seeds", type=integers, default=[101, 102, 103, 104, 105])
     every = [*methods([]), MIXTURE]
     options.add_argument("--peers", type=lambda text: text.split(","), default=every, help=", ".join(every))
-    options.add_argument("--keep", type=Path, help="folder for the probabilities, of the same --size and teachers: made once, read from there")
+    options.add_argument(
+        "--keep",
+        type=Path,
+        help="folder for the probabilities, of the same --size and teachers: made once, read from there",
+    )
     options.add_argument("--rows", type=Path, help="file to which each row is added as it comes")
     given: Any = options.parse_args()
     if unknown := set(given.peers) - set(every):

@@ -7,8 +7,7 @@ import pytest
 from drawn_pairs import pairs
 
 from gpu_nx47 import backend, corners
-from gpu_nx47.score import score_volume
-from gpu_nx47.score import _surface
+from gpu_nx47.score import _surface, score_volume
 from gpu_nx47.score._surface import surface_dice, surface_of
 
 PAIRS = list(pairs())
