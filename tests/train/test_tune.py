@@ -86,7 +86,12 @@ def test_a_brief_scan_leaves_out_what_changes_topology_alone(given, tuned):
     engine = Engine(backend.Meter(backend.select("cpu")[0]), (64, 512, 512), 1)
     volume = tuning.Volume(codes, tuning.piece_histogram(codes), label)
     tuner = scanning.Tuner(engine, [volume], SegmentSettings(), brief=True)
-    tuner.run(lambda _: None)
+    best = tuner.run(lambda _: None)
+    whole = [one for one in tuner.tried if one.stage in ("start", "all steps")]
+    assert best == max(whole, key=lambda one: one.mean)
+    assert all("loops" not in one.segment for one in whole)
+    assert all(one.segment["loops"] == 0 for one in tuner.tried if one not in whole)
+    assert 1 < len(whole) <= 1 + scanning.MENDED
     voted = {"votes and threshold"}  # there are no directions here
     assert {one.stage for one in tuned[1]} - {one.stage for one in tuner.tried} == {*scanning.TOPOLOGICAL, *voted}
 
