@@ -2,10 +2,11 @@
 
 Each peer gives a probability at each voxel. Three ways to make a mask of it: a threshold; a threshold and plain
 cleaning; `nx47 run --probability` with what `nx47 tune` found. All are chosen on training seeds by the mean of
-SurfaceDice and VOI score, and where the official package `topometrics` can be imported among the nine best by the
+SurfaceDice and VOI score, and where the official package `topometrics` can be imported, of six finalists each by the
 competition's total; else the bound of the TopoScore stands beside the mean, and no total is told.
 
-Usage: ``python bench/outside.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103,104,105] [--write]``
+Usage: ``python bench/outside.py [--size 128] [--seeds 0,1,2,3,4] [--train-seeds 101,102,103,104,105]
+[--peers "random forest,boosting"] [--keep FOLDER] [--rows FILE]``
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,15 +46,15 @@ from gpu_nx47.score import Reference, Score
 from gpu_nx47.score._files import find_masks, read_mask
 from gpu_nx47.score._official import missing
 from gpu_nx47.settings import SegmentSettings, Settings
+from gpu_nx47.train.scanning import Tried, shortlist
 from gpu_nx47.train.tune import tune
-from gpu_nx47.train.tuning import FINALISTS
 
-RESULT: Final = Path(__file__).parent / "results" / "outside.txt"
 CUTS: Final = tuple(round(0.05 * k, 2) for k in range(2, 19))
 LEARN: Final = 2
 """Training phantoms that classifiers learn from; on the others every cut is chosen."""
 MIXED: Final = (("random forest", 0.7), ("sheetness", 0.3))
 """Peers averaged into one more, and their weights."""
+MIXTURE: Final = " and ".join(f"{peer} x {weight:g}" for peer, weight in MIXED)
 
 Probability = Callable[[Phantom], np.ndarray]
 Way = tuple[float, str]
@@ -86,7 +88,7 @@ def learned(phantoms: list[Phantom], features: Features = ilastik_features, clas
 
 def write(folder: Path, phantoms: dict[str, Phantom], probability: dict[str, np.ndarray]) -> None:
     """Write probabilities as another program would: float32 TIFF of the image's shape."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, phantom in phantoms.items():
         whole = np.zeros(phantom.image.shape, np.float32)
         whole[body(phantom)[1]] = probability[name]
@@ -101,18 +103,30 @@ def mask_of(phantom: Phantom, probability: np.ndarray, way: Way) -> np.ndarray:
 
 def chosen(train: dict[str, Phantom], probability: dict[str, np.ndarray], cleanings: tuple[str, ...]) -> Way:
     """Return the best threshold and cleaning on the training phantoms, as `nx47 tune --topo` chooses its own."""
-    references = {name: Reference(phantom.label, topology=False) for name, phantom in train.items()}
+    official = missing() is None
+    references = {name: Reference(phantom.label, topology=official) for name, phantom in train.items()}
 
     def scores(way: Way, official: bool) -> list[Score]:
         found = {name: mask_of(phantom, probability[name], way) for name, phantom in train.items()}
-        return [references[name].score(mask, official=official) for name, mask in found.items()]
+        return [references[name].score(mask, official=official, topology=not official) for name, mask in found.items()]
 
-    means = {way: float(np.mean([s.mean for s in scores(way, False)])) for way in itertools.product(CUTS, cleanings)}
-    best = sorted(means, key=lambda way: means[way], reverse=True)
-    if missing() is not None:
-        return best[0]
-    totals = {way: float(np.mean([s.total or 0.0 for s in scores(way, True)])) for way in best[: 3 * FINALISTS]}
+    tried = []
+    for way in itertools.product(CUTS, cleanings):
+        dice, voi, bound = figures(scores(way, False))
+        tried.append(Tried("", {"way": way}, dice, voi, 0.0, bound if official else None))
+    if not official:
+        found: Way = max(tried, key=lambda one: one.mean).segment["way"]
+        return found
+    totals = {}
+    for one in shortlist(tried):
+        totals[one.segment["way"]] = float(np.mean([s.total or 0.0 for s in scores(one.segment["way"], True)]))
     return max(totals, key=lambda way: totals[way])
+
+
+def figures(scores: list[Score]) -> tuple[float, float, float]:
+    """Return mean SurfaceDice, VOI score and bound of the TopoScore."""
+    dice, voi = (float(np.mean([getattr(s, key) for s in scores])) for key in ("surface_dice", "voi_score"))
+    return dice, voi, float(np.mean([s.topology.bound.value for s in scores if s.topology is not None] or [0.0]))
 
 
 def ours(
@@ -129,7 +143,15 @@ def ours(
             parts = [weight * tifffile.imread(folder / path.name) for folder, weight in places["train"]]
             tifffile.imwrite(scanned / path.name, sum(parts[1:], parts[0]), photometric="minisblack")
     how = {"official": missing() is None}
-    best = tune(scanned, roots["train"] / "train_labels", engine, SegmentSettings(), 4, lambda _: None, **how).best
+    best = tune(
+        scanned,
+        roots["train"] / "train_labels",
+        engine,
+        SegmentSettings(),
+        len(list(scanned.iterdir())),
+        lambda _: None,
+        **how,
+    ).best
     texts = [str(folder) if weight == 1 else f"{folder}={weight:g}" for folder, weight in places["test"]]
     archive = gpu_nx47.run(roots["test"], out / "run", {"probability": texts, "segment": best.segment}).submission
     if archive is None:
@@ -141,55 +163,78 @@ def ours(
 
 
 def row(title: str, scores: list[Score], how: str) -> str:
-    dice, voi, mean = (
-        float(np.mean([getattr(s, key) for s in scores])) for key in ("surface_dice", "voi_score", "mean")
-    )
-    bound = float(np.mean([s.topology.bound.value for s in scores if s.topology is not None]))
+    dice, voi, bound = figures(scores)
+    mean = (dice + voi) / 2
     official = [(s.topo, s.total) for s in scores if s.topo is not None and s.total is not None]
     told = "".join(f"{figure:7.3f}" for figure in np.mean(official, axis=0)) if official else f"{'-':>7s}{'-':>7s}"
     return f"{title:28s} {dice:6.3f} {voi:6.3f} {mean:6.3f} {bound:6.3f} {told}   {how}"
 
 
-def measure(size: int, seeds: list[int], train_seeds: list[int]) -> list[str]:
-    """All rows of the table."""
+def made(phantoms: dict[str, Phantom], method: Callable[[], Probability], keep: Path | None) -> dict[str, np.ndarray]:
+    """Return a peer's probability of each phantom: from the folder, or made, and put there."""
+    found = {}
+    for name, phantom in phantoms.items():
+        path = None if keep is None else keep / f"{name}.npy"
+        if path is not None and path.is_file():
+            found[name] = np.load(path)
+            continue
+        probability = method()
+        found[name] = probability(phantom).astype(np.float32)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, found[name])
+    return found
+
+
+def methods(learn: list[Phantom]) -> dict[str, Callable[[], Probability]]:
+    """Return what makes each peer ready; it learns when it is first asked."""
+    return {
+        "random forest": cache(lambda: learned(learn)),
+        "boosting": cache(lambda: learned(learn, classifier=HistGradientBoostingClassifier(random_state=0))),
+        "forest on our features": cache(lambda: learned(learn, features=our_features)),
+        "sheetness": lambda: sheetness,
+        "smoothed grey": lambda: smoothed,
+    }
+
+
+def measure(
+    size: int,
+    seeds: list[int],
+    train_seeds: list[int],
+    peers: list[str],
+    keep: Path | None,
+    tell: Callable[[str], None],
+) -> None:
+    """Tell all rows of the table, as they come."""
     train, test = ({phantom_id(seed): make_phantom(size, seed) for seed in group} for group in (train_seeds, seeds))
     official = missing() is None
     references = [Reference(phantom.label) for phantom in test.values()]
-    lines = [f"{'':28s}   Dice    VOI   mean Topo<=    Topo  total   chosen on the training seeds"]
-    print(lines[0], flush=True)
+    tell(f"{'':28s}   Dice    VOI   mean Topo<=    Topo  total   chosen on the training seeds")
 
     def add(title: str, found: list[np.ndarray], how: str) -> None:
-        scores = [r.score(mask, official=official) for r, mask in zip(references, found, strict=True)]
-        lines.append(row(title, scores, how))
-        print(lines[-1], flush=True)
+        tell(row(title, [r.score(m, official=official) for r, m in zip(references, found, strict=True)], how))
 
     # A forest is too sure of voxels it was trained on: cuts are chosen on training phantoms that none has seen.
-    learn, on = list(train.values())[:LEARN], dict(list(train.items())[LEARN:])
-    peers: dict[str, Probability] = {
-        "random forest": learned(learn),
-        "boosting": learned(learn, classifier=HistGradientBoostingClassifier(random_state=0)),
-        "forest on our features": learned(learn, features=our_features),
-        "sheetness": sheetness,
-        "smoothed grey": smoothed,
-    }
+    on = dict(list(train.items())[LEARN:])
+    ways = methods(list(train.values())[:LEARN])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         roots = {"train": folder / "train", "test": folder / "test"}
         write_phantom_root(roots["train"], size=size, seeds=[], train_seeds=train_seeds)
         write_phantom_root(roots["test"], size=size, seeds=seeds)
-        for title, method in peers.items():
-            found = {key: method(phantom) for key, phantom in (on | test).items()}
-            for part, phantoms in (("train", on), ("test", test)):
-                write(folder / part / "probability" / title, phantoms, found)
+        said = cache(lambda peer: made(on | test, ways[peer], None if keep is None else keep / peer))
+        for title in peers:
+            parts = MIXED if title == MIXTURE else ((title, 1.0),)
+            for peer, _ in parts:
+                for part, phantoms in (("train", on), ("test", test)):
+                    write(folder / part / "probability" / peer, phantoms, said(peer))
+            found = {key: sum(weight * said(peer)[key] for peer, weight in parts) for key in on | test}
             for how in (("plain",), PLAIN):
                 way = chosen(on, found, how)
-                made = [mask_of(phantom, found[key], way) for key, phantom in test.items()]
-                add(title if len(how) == 1 else "  with plain cleaning", made, f"p > {way[0]:g}, {way[1]}")
-            places = {part: [(folder / part / "probability" / title, 1.0)] for part in roots}
+                masks = [mask_of(phantom, found[key], way) for key, phantom in test.items()]
+                add(title if len(how) == 1 else "  with plain cleaning", masks, f"p > {way[0]:g}, {way[1]}")
+            places = {part: [(folder / part / "probability" / peer, w) for peer, w in parts] for part in roots}
             add("  nx47 tune, run", *ours(places, roots, list(test), folder / f"out {title}"))
-        places = {part: [(folder / part / "probability" / t, w) for t, w in MIXED] for part in roots}
-        add(" and ".join(f"{t} x {w:g}" for t, w in MIXED), *ours(places, roots, list(test), folder / "out mixed"))
-    return lines
 
 
 def main() -> None:
@@ -197,20 +242,32 @@ def main() -> None:
     options.add_argument("--size", type=int, default=128)
     options.add_argument("--seeds", type=integers, default=[0, 1, 2, 3, 4])
     options.add_argument("--train-seeds", type=integers, default=[101, 102, 103, 104, 105])
-    options.add_argument("--write", action="store_true", help="also write bench/results/outside.txt")
+    every = [*methods([]), MIXTURE]
+    options.add_argument("--peers", type=lambda text: text.split(","), default=every, help=", ".join(every))
+    options.add_argument(
+        "--keep",
+        type=Path,
+        help="folder for the probabilities, of the same --size and teachers: made once, read from there",
+    )
+    options.add_argument("--rows", type=Path, help="file to which each row is added as it comes")
     given: Any = options.parse_args()
+    if unknown := set(given.peers) - set(every):
+        options.error(f"no peer is called {', '.join(sorted(unknown))}")
     start = time.monotonic()
-    lines = [
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        if given.rows is not None:
+            with given.rows.open("a") as rows:
+                rows.write(line + "\n")
+
+    tell(
         f"other programs' probabilities, {given.size}-cubes, test seeds {given.seeds}, training seeds "
-        f"{given.train_seeds}, {datetime.date.today()}",
-        f"official TopoScore: {missing() or 'computed'}",
-        "",
-        *measure(given.size, given.seeds, given.train_seeds),
-        f"measured in {time.monotonic() - start:.0f} s",
-    ]
-    print(lines[-1])
-    if given.write:
-        RESULT.write_text("\n".join(lines) + "\n")
+        f"{given.train_seeds}, the first {LEARN} to learn from, {datetime.date.today()}"
+    )
+    tell(f"official TopoScore: {missing() or 'computed'}\n")
+    measure(given.size, given.seeds, given.train_seeds, given.peers, given.keep, tell)
+    tell(f"measured in {time.monotonic() - start:.0f} s\n")
 
 
 if __name__ == "__main__":

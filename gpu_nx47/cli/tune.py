@@ -14,8 +14,8 @@ from gpu_nx47.cli import options
 from gpu_nx47.cli.exits import ALL_DONE, NO_ZIP, errors_become_exit_codes, leave, say_error
 
 if TYPE_CHECKING:
+    from gpu_nx47.train.scanning import Tried
     from gpu_nx47.train.tune import Tuned
-    from gpu_nx47.train.tuning import Tried
 
 EXIT_CODES: Final = (
     "Exit codes: 0 scanned; 1 a bug of nx47; 2 the request cannot be understood; 4 a file cannot be used, or the "
@@ -36,7 +36,7 @@ def tune(
         bool,
         typer.Option(
             "--topo/--no-topo",
-            help="Choose among the best by the whole score, with the package topometrics: minutes for 320-cubes.",
+            help="Choose among six finalists by the whole score, with the package topometrics: minutes for 320-cubes.",
         ),
     ] = False,
     backend: options.Backend = None,
@@ -44,7 +44,7 @@ def tune(
     config: options.Config = None,
     overrides: options.Overrides = None,
 ) -> None:
-    """Scan thresholds, votes, ratio, hysteresis, dust and closing by SurfaceDice and VOI score; say which are best."""
+    """Scan thresholds, votes, ratio, hysteresis and the cleaning by SurfaceDice and VOI score; say which are best."""
     with errors_become_exit_codes():
         from gpu_nx47 import backend as backends
         from gpu_nx47 import hardware

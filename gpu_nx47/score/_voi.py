@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ALPHA: Final = 0.3
 """The competition's; the official package's own default is 1."""
+TABLE: Final = 1 << 22
+"""Pairs of labels that are counted in a table; more are sorted."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,57 @@ class Voi:
         return 1 / (1 + ALPHA * (self.split + self.merge))
 
 
-def variation_of_information(truth: NDArray[np.int32], found: NDArray[np.int32]) -> Voi:
-    """Compare two label volumes (z, y, x) of components, 0 = background, over voxels where either is not 0.
+class Partition:
+    """The components of a mask, prepared to be compared with those of others.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of bool, shape (z, y, x)
+    label : callable
+        The kernel `label` of a backend.
+    """
+
+    def __init__(self, mask: NDArray[np.bool_], label: Any) -> None:
+        self._label = label
+        labels, count = label(mask, connectivity=26)
+        self._labels: NDArray[Any] = labels.astype(np.min_scalar_type(count))
+        self._starts = np.stack([_starts(plane) for plane in mask])
+
+    def compare(self, mask: NDArray[np.bool_]) -> Voi:
+        """Return how far the components of a mask are from these, over voxels where either is foreground.
+
+        Notes
+        -----
+        Neighbours along x that are both foreground are of one component: only where a run begins, of either mask, are
+        labels asked for.
+        """
+        places, lengths = [], []
+        for plane, starts, inside, labels in zip(range(len(mask)), self._starts, mask, self._labels, strict=True):
+            start = np.flatnonzero(starts | _starts(inside))
+            some = inside.reshape(-1)[start] | (labels.reshape(-1)[start] != 0)
+            places.append(start[some] + plane * inside.size)
+            lengths.append(np.diff(start, append=inside.size)[some])
+        place = np.concatenate(places)
+        found, _ = self._label(mask, connectivity=26, at=place)
+        return variation_of_information(self._labels.reshape(-1)[place], found, np.concatenate(lengths))
+
+
+def _starts(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which voxels of a plane, flat, differ from the one before them, or begin a row."""
+    starts = np.ones(plane.shape, np.bool_)
+    np.not_equal(plane[:, 1:], plane[:, :-1], out=starts[:, 1:])
+    return starts.reshape(-1)
+
+
+def variation_of_information(truth: NDArray[Any], found: NDArray[Any], number: NDArray[np.int64]) -> Voi:
+    """Compare two labels of parts of a volume, 0 = background, with the voxels of each part.
 
     Notes
     -----
     H(A|B) = sum over pairs of n_ab / n log2(n_b / n_ab): every term is >= 0, and the counts are exact. Background is
     one part among the others, as in scikit-image without ignored labels.
     """
-    (a, b), number = _pairs(truth, found)
+    (a, b), number = _pairs(truth, found, number)
     total = int(number.sum())
     if total == 0:
         return Voi(0.0, 0.0)
@@ -55,21 +99,18 @@ def _sums(part: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def _pairs(
-    truth: NDArray[np.int32], found: NDArray[np.int32]
+    truth: NDArray[Any], found: NDArray[Any], number: NDArray[np.int64]
 ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]:
     """Return the pairs of labels that occur together, (0, 0) left out, and the voxels of each."""
     base = int(found.max(initial=0)) + 1
-    keys, lengths = [], []
-    for plane_a, plane_b in zip(truth, found, strict=True):
-        key = plane_a.reshape(-1).astype(np.int64)
-        key *= base
-        key += plane_b.reshape(-1)
-        # Labels change seldom along x: runs of one pair are sorted instead of voxels.
-        start = np.concatenate(([0], np.flatnonzero(key[1:] != key[:-1]) + 1))
-        run = key[start]
-        some = run != 0
-        keys.append(run[some])
-        lengths.append(np.diff(start, append=key.size)[some])
-    pair, where = np.unique(np.concatenate(keys), return_inverse=True)
-    number = np.bincount(where, np.concatenate(lengths), minlength=pair.size).astype(np.int64)
-    return (pair // base, pair % base), number
+    key = truth.astype(np.int64) * base + found
+    if base * (int(truth.max(initial=0)) + 1) <= TABLE:
+        voxels = _sums(key, number)
+        pair = np.flatnonzero(voxels)
+        voxels = voxels[pair]
+    else:
+        pair, where = np.unique(key, return_inverse=True)
+        voxels = _sums(where, number)
+    some = pair != 0
+    pair, voxels = pair[some], voxels[some]
+    return (pair // base, pair % base), voxels

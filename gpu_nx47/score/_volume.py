@@ -13,7 +13,7 @@ from gpu_nx47.betti import Betti, betti_numbers
 from gpu_nx47.hardware import usable_processors
 from gpu_nx47.score import _betti, _official
 from gpu_nx47.score._surface import surface_dice, surface_of
-from gpu_nx47.score._voi import variation_of_information
+from gpu_nx47.score._voi import Partition
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,11 +103,14 @@ class Reference:
         self._label = label
         self._topology = topology
         self._threads = threads or usable_processors()
-        self._kernel: Any = select("cpu")[0].label
+        backend = select("cpu")[0]
+        self._kernel: Any = backend.label
+        self._count: Any = backend.histogram
         self._known = label != IGNORE
         self.truth: NDArray[np.bool_] = label == 1
-        self._surface = surface_of(self.truth)
-        self._components = self._kernel(self.truth, connectivity=26)[0]
+        self._surface = surface_of(self.truth, self._count)
+        self._components = Partition(self.truth, self._kernel)
+        self._voxels = int(np.count_nonzero(self.truth))
         parts = self._by_octant(self.truth, betti_numbers, _betti.features) if topology else []
         self._betti = tuple(betti for betti, _ in parts)
         self._features = [seen for _, seen in parts]
@@ -135,8 +138,8 @@ class Reference:
         if pred.shape != self.truth.shape:
             raise ValueError(f"pred: expected the label's shape {self.truth.shape}, got {pred.shape}")
         found = (pred != 0) & self._known
-        surface = surface_dice(self._surface, surface_of(found))
-        voi = variation_of_information(self._components, self._kernel(found, connectivity=26)[0])
+        surface = surface_dice(self._surface, found, self._count)
+        voi = self._components.compare(found)
         return Score(
             surface_dice=surface,
             voi_score=voi.score,
@@ -144,7 +147,7 @@ class Reference:
             voi_merge=voi.merge,
             topo=_official.toposcore(pred.astype(np.uint8), self._label) if official else None,
             topology=self._compare(found) if topology and self._topology else None,
-            label_voxels=int(np.count_nonzero(self.truth)),
+            label_voxels=self._voxels,
             pred_voxels=int(np.count_nonzero(found)),
         )
 

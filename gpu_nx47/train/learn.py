@@ -16,7 +16,7 @@ from gpu_nx47.model import Model
 from gpu_nx47.neuron import Scaling
 from gpu_nx47.stats import Histogram
 from gpu_nx47.train import pairs as found
-from gpu_nx47.train.net import with_net
+from gpu_nx47.train.net import begun, with_net
 from gpu_nx47.train.proof import Proof, prove
 from gpu_nx47.train.sample import Drawn, draw_sample
 from gpu_nx47.train.validate import scan
@@ -96,17 +96,21 @@ def train(root: Path, engine: Engine, settings: Settings, emit: Emit, table: Pat
     names, scaling, samples, how = _prepared(learned, held, split, settings)
     counts = [sum(one.counts[k] for one in learned.drawn) for k in (0, 1)]
     prior = counts[1] / sum(counts)
-    trained = neuron.fit(engine.backend, names, scaling, *samples, how, settings.neuron, prior, threads=engine.threads)
-    _tell(emit, "learned", **_learned(trained))
-    proof = prove(engine, trained, *samples, settings)
-    _tell(emit, "proof", **proof.as_json())
-    if not proof.learned:
-        chosen = trained.chosen
-        emit(Alert.of("NO_LEARNING", chosen.val_ce, trained.validation_prior_ce).event())
-    work.odd_labels(trained, scaling, [*learned.drawn, *held.drawn])
-    if settings.neuron.hidden:
-        trained, told = with_net(engine, trained, *samples, settings, prior)
-        _tell(emit, "net", **told)
+    with engine.aside() as aside:
+        net = begun(aside, samples[0], settings)  # on one thread: what follows hardly waits for it
+        trained = neuron.fit(
+            engine.backend, names, scaling, *samples, how, settings.neuron, prior, threads=engine.threads
+        )
+        _tell(emit, "learned", **_learned(trained))
+        proof = prove(engine, trained, *samples, settings)
+        _tell(emit, "proof", **proof.as_json())
+        if not proof.learned:
+            chosen = trained.chosen
+            emit(Alert.of("NO_LEARNING", chosen.val_ce, trained.validation_prior_ce).event())
+        work.odd_labels(trained, scaling, [*learned.drawn, *held.drawn])
+        if net is not None:
+            trained, told = with_net(engine, trained, net(), *samples, settings, prior)
+            _tell(emit, "net", **told)
     trained = _pruned(trained)
     facts = work.facts(audit, split, learned, held, prior, proof)
     model = Model(trained.unit, {}, trained, facts)

@@ -11,7 +11,8 @@ from gpu_nx47.errors import UsageError
 from gpu_nx47.score import find_labels, read_label_at
 from gpu_nx47.settings import LoadSettings
 from gpu_nx47.train.pairs import IMAGES, LABELS
-from gpu_nx47.train.tuning import Tried, Tuner, Volume, piece_histogram
+from gpu_nx47.train.scanning import Tried, Tuner
+from gpu_nx47.train.tuning import Volume, piece_histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,7 @@ def tune(
         codes = outside.read((folder,), name, (z, y, x)).codes
         box, field = _seen(engine, found[label_name].path, (z, y, x))
         inner = codes if box is None else codes[box.slices]
-        loaded.append(Volume(inner, piece_histogram(inner), label, box, field))
+        loaded.append(Volume(inner, piece_histogram(inner), label, box, field, topology=official))
     best = (tuner := Tuner(engine, loaded, start, official=official)).run(tell)
     return Tuned(best, tuple(tuner.tried), tuple(used))
 

@@ -14,7 +14,8 @@ from gpu_nx47.inference import infer
 from gpu_nx47.scene import usable
 from gpu_nx47.score import read_label_at
 from gpu_nx47.train.sample import IGNORE, bearing_of
-from gpu_nx47.train.tuning import Tried, Tuner, Volume
+from gpu_nx47.train.scanning import Tried, Tuner
+from gpu_nx47.train.tuning import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def scan(engine: Engine, model: Model, held: Sequence[Pair], settings: Settings,
     if not used:
         return None
     volumes = [_volume(engine, model, pair, settings) for pair in used]
-    tuner = Tuner(engine, volumes, settings.segment)
+    tuner = Tuner(engine, volumes, settings.segment, brief=True)
 
     def tell(one: Tried) -> None:
         data = {"step": "scan", **asdict(one), "mean": one.mean}

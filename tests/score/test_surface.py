@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from drawn_pairs import pairs
 
-from gpu_nx47 import corners
-from gpu_nx47.score import score_volume
+from gpu_nx47 import backend, corners
+from gpu_nx47.score import _surface, score_volume
 from gpu_nx47.score._surface import surface_dice, surface_of
 
 PAIRS = list(pairs())
+COUNT = backend.select("cpu")[0].histogram
 MOVES = list(itertools.product((0, 2, 4), (0, 1, 2), (0, 1, 3)))
 
 # The package takes SciPy's functions from where they were in 2018.
@@ -29,7 +30,7 @@ def dice_of(peer, truth, pred):
 
 
 def dice(truth, pred):
-    return surface_dice(surface_of(truth), surface_of(pred))
+    return surface_dice(surface_of(truth, COUNT), pred, COUNT)
 
 
 def test_the_area_of_every_code_is_the_packages(peer):
@@ -58,6 +59,14 @@ def test_within_two_is_euclidean(peer, move):
     assert abs(dice(truth, pred) - dice_of(peer, truth, pred)) < 1e-12
 
 
+@pytest.mark.parametrize("planes", [1, 2, 3, 7, 100])
+def test_planes_at_once_change_no_figure(monkeypatch, planes):
+    truth, pred = np.random.default_rng(4).random((2, 11, 9, 13)) < 0.1
+    whole = dice(truth, pred)
+    monkeypatch.setattr(_surface, "PLANES", planes)
+    assert dice(truth, pred) == whole
+
+
 def test_empties():
     some, none = np.ones((2, 2, 2), bool), np.zeros((2, 2, 2), bool)
     assert (dice(none, none), dice(some, none), dice(none, some), dice(some, some)) == (1, 0, 0, 1)
@@ -65,7 +74,7 @@ def test_empties():
 
 def test_the_area_of_a_voxel_is_its_octahedrons():
     alone = np.ones((1, 1, 1), bool)
-    assert surface_of(alone).area == pytest.approx(8 * 3**0.5 / 8, abs=1e-15)
+    assert surface_of(alone, COUNT).area == pytest.approx(8 * 3**0.5 / 8, abs=1e-15)
 
 
 def test_ignored_voxels_are_background_in_both():

@@ -8,10 +8,15 @@ from drawn_pairs import pairs
 from scipy import ndimage
 from skimage.metrics import variation_of_information as peer
 
-from gpu_nx47.score import score_volume
-from gpu_nx47.score._voi import variation_of_information
+from gpu_nx47 import backend
+from gpu_nx47.score import _voi, score_volume
+from gpu_nx47.score._voi import Partition, variation_of_information
 
 PAIRS = list(pairs())
+
+
+def voxel_by_voxel(a, b):
+    return variation_of_information(a.reshape(-1), b.reshape(-1), np.ones(a.size, np.int64))
 
 
 @pytest.mark.parametrize(("name", "truth", "pred"), PAIRS, ids=[name for name, *_ in PAIRS])
@@ -32,8 +37,23 @@ def test_label_volumes_of_many_parts_equal_scikit_image():
     a, b = rng.integers(0, 40, (2, 6, 7, 8)).astype(np.int32)
     some = (a > 0) | (b > 0)
     split, merge = peer(a[some], b[some])
-    found = variation_of_information(a, b)
+    found = voxel_by_voxel(a, b)
     assert (found.split, found.merge) == pytest.approx((split, merge), abs=1e-12)
+
+
+def test_few_pairs_in_a_table_and_many_sorted_are_counted_alike(monkeypatch):
+    a, b = np.random.default_rng(9).integers(0, 40, (2, 6, 7, 8)).astype(np.int32)
+    table = voxel_by_voxel(a, b)
+    monkeypatch.setattr(_voi, "TABLE", 0)
+    assert voxel_by_voxel(a, b) == table
+
+
+def test_runs_are_compared_as_voxels_are():
+    """Rows that end in foreground, and neighbours of one mask across the border of the other."""
+    kernel = backend.select("cpu")[0].label
+    truth, found = np.random.default_rng(3).random((2, 9, 11, 13)) < 0.3
+    labels = [kernel(mask, connectivity=26)[0] for mask in (truth, found)]
+    assert Partition(truth, kernel).compare(found) == voxel_by_voxel(*labels)
 
 
 def test_a_merger_and_a_split_by_hand():
@@ -41,7 +61,7 @@ def test_a_merger_and_a_split_by_hand():
     two = np.zeros((4, 5, 4), np.int32)
     two[:, 0], two[:, 2] = 1, 2
     one = np.where(two > 0, 1, 0).astype(np.int32)
-    merged, split = variation_of_information(two, one), variation_of_information(one, two)
+    merged, split = voxel_by_voxel(two, one), voxel_by_voxel(one, two)
     assert (merged.split, merged.merge) == (0, 1)
     assert (split.split, split.merge) == (1, 0)
     assert math.isclose(merged.score, 1 / 1.3)

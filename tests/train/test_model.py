@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,8 @@ def test_a_run_with_a_model_trains_on_nothing(done, trained):
     assert result.exit_code == 0
     assert (entry["train_mode"], entry["model"]) == ("supervised", trained[0].digest)
     assert set(entry["selected_features"]) <= set(trained[0].unit.features)
-    assert entry["thresholds"]["source"] == "given"
+    given = {"weak", "strong"} & {key for key, value in trained[0].segment.items() if value is not None}
+    assert entry["thresholds"]["source"] == ("given" if given else "measured")
     assert events(output, "BOOT")[0]["model"]["digest"] == trained[0].digest
     assert "LABELS_UNUSED" not in [alert["code"] for alert in events(output, "ALERT")]
 
@@ -181,7 +183,8 @@ def test_the_record_alone_is_enough_to_replay_a_run_with_a_model(done, root, tmp
 
 def test_the_users_cleaning_wins_over_the_models(trained):
     model = trained[0]
-    assert {"threshold", "weak", "strong"} & set(model.segment)
+    assert model.segment
+    model = replace(model, segment={**model.segment, "threshold": 0.4, "weak": 0.4, "strong": 0.4})
     mine = from_mapping({"segment": {"ratio": 0.07, "dust": 7}})
     merged = model.settings(mine).segment
     assert (merged.ratio, merged.threshold, merged.dust) == (0.07, None, 7)
