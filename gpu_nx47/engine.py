@@ -208,8 +208,8 @@ class Engine:
         return other
 
     @contextmanager
-    def aside(self, shape: Shape) -> Iterator[ThreadPoolExecutor | None]:
-        """Give a thread beside a serial work on a volume.
+    def aside(self, shape: tuple[int, ...] = ()) -> Iterator[ThreadPoolExecutor | None]:
+        """Give a thread beside a serial work, on a volume of a shape.
 
         None where one thread, or one GPU's memory, is all there is, and for large volumes: it works on copies.
         """
