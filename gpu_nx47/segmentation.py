@@ -189,8 +189,8 @@ def clean(
 ) -> Any:
     """Return a mask cleaned as far as the settings ask.
 
-    In this order: closing, opening, bridges cut, dust removed, pinholes plugged, loops and cavities filled, the frame
-    cleared.
+    In this order: closing and opening (or the other way round), bridges cut, dust removed, pinholes plugged, loops and
+    cavities filled, the frame cleared.
 
     Parameters
     ----------
@@ -203,10 +203,10 @@ def clean(
         Of one thread, on which these are counted while the steps go on; else they are counted between them.
     """
     own = False
-    if any(settings.closing):
-        mask, own = backend.closing(mask, radius=settings.closing, shape="box"), True
-    if any(settings.opening):
-        mask, own = backend.opening(mask, radius=settings.opening, shape="box"), True
+    for step in ("opening", "closing") if settings.opening_first else ("closing", "opening"):
+        radius = getattr(settings, step)
+        if any(radius):
+            mask, own = getattr(backend, step)(mask, radius=radius, shape=settings.element), True
     if settings.bridges:
         cut: Step = "bridges", lambda here: loops.cut_bridges(backend, here, settings.bridges)
         mask, own = _mended(backend, mask, [cut], told, aside, own=own), True

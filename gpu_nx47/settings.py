@@ -183,9 +183,13 @@ class SegmentSettings:
     dust_connectivity: int = 6
     """What makes a piece: voxels that share a face (6, as TopoScore counts pieces), or an edge or a corner too (26)."""
     closing: tuple[int, int, int] = (0, 0, 0)
-    """Radius of the closing box (z, y, x), voxels; 0 is none."""
+    """Radius of the closing (z, y, x), voxels; 0 is none."""
     opening: tuple[int, int, int] = (0, 0, 0)
-    """Radius of the opening box (z, y, x), voxels; 0 is none."""
+    """Radius of the opening (z, y, x), voxels; 0 is none."""
+    element: str = "box"
+    """What closing and opening work with: the box of these radii, or its three segments along the axes, the cross."""
+    opening_first: bool = False
+    """Open before closing: specks go before what is near them is joined."""
     pinholes: int = 16
     """Voxels of a plug, at most, where a closing by one voxel would plug a hole and join no components; 0: none are."""
     loops: int = 64
@@ -212,6 +216,9 @@ class SegmentSettings:
         _require(type(neighbours) is int and neighbours in (6, 26), "segment.dust_connectivity", "6 or 26", neighbours)
         _triple("segment.closing", self.closing, 0, 64)
         _triple("segment.opening", self.opening, 0, 64)
+        _choice("segment.element", self.element, ("box", "cross"))
+        first = self.opening_first
+        _require(isinstance(first, bool), "segment.opening_first", "true or false", first)
         _integer("segment.pinholes", self.pinholes, 0, 64)
         _integer("segment.loops", self.loops, 0, 4096)
         _integer("segment.bridges", self.bridges, 0, 4096)

@@ -196,8 +196,7 @@ def count_cube(engine: Engine, probability: NDArray[np.uint16], masks: Masks, go
 
     def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         def work() -> NDArray[np.int64]:
-            labels, count = meter.label(meter.to_device(mask), connectivity=26)
-            moments: NDArray[np.int64] = meter.component_moments(labels, count=count)
+            moments: NDArray[np.int64] = meter.mask_moments(meter.to_device(mask), connectivity=26)
             return moments
 
         return rescue.whole(meter, "a cube's components", work)

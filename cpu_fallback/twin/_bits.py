@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, copy_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def _vector_at(context: Any, builder: Any, kind: Any, array: Any, index: Any, ve
 
 
 @_instruction
-def _set_of(_typing: Any, flat: Any, index: Any) -> Any:
+def set_of(_typing: Any, flat: Any, index: Any) -> Any:
     """Return a word: which of 64 bytes of a flat array, from an index on, are not 0; nothing is checked."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -79,7 +79,7 @@ def _put(_typing: Any, word: Any, flat: Any, index: Any) -> Any:
 
 
 @_instruction
-def _ones(_typing: Any, word: Any) -> Any:
+def ones(_typing: Any, word: Any) -> Any:
     """Return how many bits of a word are set."""
     return types.uint64(types.uint64), lambda _context, builder, _signature, given: builder.ctpop(given[0])
 
@@ -105,10 +105,10 @@ def _pack(rows: NDArray[np.uint8], flip: np.uint64, bits: NDArray[np.uint64]) ->
     inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
     for r in range(rows.shape[0]):
         for j in range(whole):
-            bits[r, j] = _set_of(flat, np.uint64(r * width + WORD * j)) ^ flip
+            bits[r, j] = set_of(flat, np.uint64(r * width + WORD * j)) ^ flip
         if beyond:
-            rest[:beyond] = rows[r, WORD * whole :]
-            bits[r, whole] = (_set_of(rest, np.uint64(0)) ^ flip) & inside
+            copy_row(rows[r, WORD * whole :], rest)
+            bits[r, whole] = (set_of(rest, np.uint64(0)) ^ flip) & inside
 
 
 def at_least(codes: NDArray[np.uint16], least: np.uint16) -> NDArray[np.uint64]:
@@ -128,7 +128,7 @@ def _compare(codes: NDArray[np.uint16], least: np.uint16, bits: NDArray[np.uint6
         for j in range(whole):
             bits[r, j] = _reaching(flat, np.uint64(r * width + WORD * j), least)
         if beyond:
-            rest[:beyond] = codes[r, WORD * whole :]
+            copy_row(codes[r, WORD * whole :], rest)
             bits[r, whole] = _reaching(rest, np.uint64(0), least) & inside
 
 
@@ -143,7 +143,7 @@ def unpack(bits: NDArray[np.uint64], flip: np.uint64, rows: NDArray[np.uint8]) -
             _put(bits[r, j] ^ flip, flat, np.uint64(r * width + WORD * j))
         if beyond:
             _put(bits[r, whole] ^ flip, rest, np.uint64(0))
-            rows[r, WORD * whole :] = rest[:beyond]
+            copy_row(rest[:beyond], rows[r, WORD * whole :])
 
 
 @compiled
@@ -153,7 +153,7 @@ def count_runs(bits: NDArray[np.uint64], first: NDArray[np.int64]) -> None:
         carry, starts = np.uint64(0), np.uint64(0)
         for j in range(bits.shape[1]):
             word = bits[r, j]
-            starts += _ones(word & ~(word << np.uint64(1) | carry))
+            starts += ones(word & ~(word << np.uint64(1) | carry))
             carry = word >> np.uint64(63)
         first[r + 1] = first[r] + np.int64(starts)
 

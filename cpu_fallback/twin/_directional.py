@@ -12,7 +12,7 @@ from cpu_fallback.law._directional import (
     accept_directional_profile,
     accept_directional_sum,
 )
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, copy_row
 from cpu_fallback.twin._lanes import LANES, add, add_product, higher_peak, load, same, shifted, store
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _keep(rows: NDArray, z: int, y: int, first: int, result: NDArray) -> None:
     for k in range(4):
         at_z, at_y = z + k // 2, y + k % 2
         if 0 <= at_z < result.shape[0] and 0 <= at_y < result.shape[1]:
-            result[at_z, at_y] = rows[k, first : first + result.shape[2]]
+            copy_row(rows[k, first : first + result.shape[2]], result[at_z, at_y])
 
 
 @compiled

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._entropy import accept_local_entropy
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, copy_row
 from cpu_fallback.twin._variance import pad_row, sum_row
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _entropy(
             else:
                 _add(row, columns[at_y[y + window - 1]].reshape(-1))
             if y >= 0:
-                _copy(row, wider)
+                copy_row(row, wider)
                 sum_row(wider, window, scratch, sums)
                 total[:] = 0
                 for b in range(0, bins, 4):
@@ -118,12 +118,6 @@ def _add(row: NDArray[np.uint8], enter: NDArray[np.uint8]) -> None:
 def _replace(row: NDArray[np.uint8], enter: NDArray[np.uint8], leave: NDArray[np.uint8]) -> None:
     for x in range(row.size):
         row[x] += enter[x] - leave[x]
-
-
-@compiled
-def _copy(row: NDArray[np.uint8], wider: NDArray) -> None:
-    for x in range(row.size):
-        wider[x] = row[x]
 
 
 @compiled

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback.law._morphology import accept
 from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, packed, unpack
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, copy_row
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +88,8 @@ def _columns(source: NDArray[np.uint64], reach: int, result: NDArray[np.uint64])
             high = min(low + _STRETCH, width)
             block[:reach] = 0
             block[reach + length :] = 0
-            block[reach : reach + length, : high - low] = source[i, :, low:high]
+            for j in range(length):
+                copy_row(source[i, j, low:high], block[reach + j])
             # In place: row j reads row j + size before that one is overwritten.
             size = 1
             while 2 * size <= window:
@@ -113,7 +114,7 @@ def _rows(source: NDArray[np.uint64], reach: int, width: int, result: NDArray[np
     filled = line[: length + 2 * before]
     for r in range(source.shape[0]):
         filled[:] = 0
-        filled[before : before + length] = source[r]
+        copy_row(source[r], filled[before:])
         size = 1
         while 2 * size <= window:
             _join_ahead(line, size, filled)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback.law._table import accept_count, accept_gather, accept_histogram, accept_lookup
+from cpu_fallback.twin._bits import WORD, ones, set_of
 from cpu_fallback.twin._jit import compiled
 
 if TYPE_CHECKING:
@@ -74,9 +75,12 @@ def count(mask: NDArray[np.bool_], /) -> int:
 
 
 @compiled
-def _ones(flat: NDArray[np.uint8]) -> int:
-    total = 0
-    for i in range(flat.size):
+def _ones(flat: NDArray[np.uint8]) -> np.int64:
+    total = np.int64(0)
+    whole = flat.size // WORD * WORD
+    for i in range(0, whole, WORD):
+        total += np.int64(ones(set_of(flat, np.uint64(i))))
+    for i in range(whole, flat.size):
         total += flat[i] != 0
     return total
 

@@ -241,7 +241,10 @@ def _console(settings: Settings, *, quiet: bool, as_json: bool, go_on: str | Non
         return EventLines(sys.stdout, sys.stderr, go_on=go_on)
     if quiet:
         return ErrorLines(sys.stderr, go_on=go_on)
-    return Console(sys.stdout, sys.stderr, every_event=settings.ultra_console_log, go_on=go_on)
+    console = Console(sys.stdout, sys.stderr, every_event=settings.ultra_console_log, go_on=go_on)
+    if not settings.ultra_console_log:  # there each line is an event
+        console.wait()
+    return console
 
 
 def _check_size(size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from gpu_nx47.cli.block import number, stats_block
@@ -21,6 +22,11 @@ INTERVAL_GROWTH: Final = 0.1
 UNSIGNED: Final = "The record is not signed: the package cryptography is missing. pip install cryptography"
 KEEP: Final = "The record's last checkpoint. Kept elsewhere, it shows any later change (nx47 log verify --checkpoint):"
 GO_ON: Final = "the same command goes on from here."
+PATIENCE_S: Final = 0.8
+"""Seconds without an event after which a reader is told what takes so long: kernels that no cache holds yet."""
+FIRST_TIME: Final = (
+    "nx47 is looking at this machine; its first run here compiles the kernels once, about half a minute in all."
+)
 MOST_ALERTS: Final = 20
 """Alerts shown for one file."""
 
@@ -125,9 +131,17 @@ class Console:
         self._features: int | None = None
         self._alerts: set[tuple[str, str]] = set()
         self._alerts_hidden = 0
+        self._waiting: threading.Timer | None = None
+
+    def wait(self) -> None:
+        """Say why nothing is said yet, where the first event is long in coming."""
+        self._waiting = threading.Timer(PATIENCE_S, self._lines.write, (FIRST_TIME,))
+        self._waiting.daemon = True
+        self._waiting.start()
 
     def __call__(self, stamped: Stamped) -> None:
         """Show what the event says to a reader, if anything."""
+        self._begun()
         name, data = stamped.event.name, stamped.event.data
         if self._start_ns is None:
             self._start_ns = stamped.mono_ns
@@ -149,12 +163,19 @@ class Console:
                 self._say(line)
         self._show_progress(stamped.mono_ns)
 
+    def _begun(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting.join()  # its line, if it has begun one, comes before ours
+            self._waiting = None
+
     def checkpoint(self, note: str) -> None:
         """Keep the newest signed checkpoint of the record, to be shown at the end."""
         self._note = note
 
     def close(self) -> None:
         """Take the progress bar away; show how an unfinished run goes on, the last checkpoint, and the block."""
+        self._begun()
         if self._bar is not None:
             self._bar.close()
             self._bar = None

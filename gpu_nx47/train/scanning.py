@@ -34,10 +34,11 @@ BOX: Final = (1, 1, 1)
 ALONG: Final = ((1, 0, 0), (2, 0, 0), (3, 0, 0))
 """Along z, where a scroll's sheets go on: what is thin there is no sheet."""
 SHAPES: Final = (
-    *((NONE, NONE), (BOX, NONE), (NONE, BOX), (BOX, BOX)),
-    *((ALONG[0], NONE), (NONE, ALONG[0]), (ALONG[1], ALONG[1]), (ALONG[2], ALONG[2])),
+    *((NONE, NONE, "box"), (BOX, NONE, "box"), (NONE, BOX, "box"), (BOX, BOX, "box")),
+    *((ALONG[0], NONE, "box"), (NONE, ALONG[0], "box"), (ALONG[1], ALONG[1], "box"), (ALONG[2], ALONG[2], "box")),
+    *((NONE, BOX, "cross"), (BOX, BOX, "cross")),
 )
-"""Closings and openings tried."""
+"""Closings and openings tried; by a cross, the opening first, as is usual elsewhere."""
 DUST: Final = ((0, 6), (30, 6), (100, 6), (300, 6), (1000, 6), (2000, 6), (4000, 6), (300, 26), (2000, 26))
 """Sizes of dust and what makes a piece of it."""
 BRIDGES: Final = (0, 8, 64, 512)
@@ -240,8 +241,9 @@ class Tuner:
                 yield replace(best, ratio=None, threshold=1.0, weak=round(low * middle, 3), strong=strong)
 
     def _shapes(self, best: SegmentSettings) -> Iterator[SegmentSettings]:
-        for closing, opening in SHAPES:
-            yield replace(best, closing=closing, opening=opening)
+        for closing, opening, element in SHAPES:
+            crossed = element == "cross"
+            yield replace(best, closing=closing, opening=opening, element=element, opening_first=crossed)
 
     def _dust(self, best: SegmentSettings) -> Iterator[SegmentSettings]:
         for voxels, connectivity in DUST:

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 KEPT: Final = 8
 """Masks of one volume kept for the settings to come, a byte a voxel each."""
 STEPS: Final = (
-    ("closing", "opening"),
+    ("closing", "opening", "element", "opening_first"),
     ("bridges",),
     ("dust", "dust_connectivity"),
     ("pinholes",),
     ("loops", "cavities", "frame"),
 )
 """Settings of the cleaning in the order in which it works: settings that differ in a step share those before it."""
+HOW: Final = ("element", "opening_first", "dust_connectivity")
+"""Settings that say how a step is done: of one that is not asked for they mean nothing."""
 OFF: Final = SegmentSettings(dust=0, pinholes=0, loops=0, bridges=0, cavities=False, frame=0)
 """A cleaning that does nothing."""
 
@@ -131,7 +133,8 @@ class Volume:
         key: tuple[Hashable, ...] = self._cuts(engine, settings)
         votes, *limits = self._cuts(engine, settings)
         mask = self._once(key, lambda: rescue.whole(meter, "the masks", lambda: self._united(meter, votes, *limits)))
-        off = replace(OFF, dust_connectivity=settings.dust_connectivity)
+        how = {name: getattr(settings, name) for name in HOW}
+        off = replace(OFF, **how)
         for names in STEPS:
             values = {name: getattr(settings, name) for name in names}
             key = (*key, *values.values())

@@ -100,7 +100,7 @@ MUTATIONS = [
     ("twin/_table.py", "flat[pairs.size :]", "flat[pairs.size + 1 :]", "histogram"),
     ("twin/_table.py", "counts[2] + counts[3]", "counts[2] - counts[3]", "histogram"),
     ("twin/_table.py", "flat[i] != 0", "flat[i] != 1", "count"),
-    ("twin/_table.py", "total = 0", "total = 1", "count"),
+    ("twin/_table.py", "total = np.int64(0)", "total = np.int64(1)", "count"),
     ("twin/_table.py", "result[i] = table[flat[i]", "result[i] = table[flat[0]", "lookup"),
     ("twin/_table.py", "np.uint16(0x8000 if", "np.uint16(0x4000 if", "lookup"),
     ("twin/_table.py", "array.reshape(-1)[index]", "array.reshape(-1)[-index]", "gather"),

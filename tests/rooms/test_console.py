@@ -2,9 +2,11 @@
 
 import io
 import json
+import threading
 
 import pytest
 
+from gpu_nx47.cli import console as console_module
 from gpu_nx47.cli.block import MOST_LINES, number, stats_block
 from gpu_nx47.cli.console import KEEP, Console, ErrorLines, EventLines
 from gpu_nx47.events import EVENT_NAMES, Event
@@ -286,3 +288,18 @@ def test_a_count_stands_beside_what_chance_gives_on_one_line():
         "    a  1,288; chance gives 0 to 52.6838: above",
         "    b  1,288 a corner cube; chance gives 0 to 52.6838: above",
     ]
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_reader_is_told_why_nothing_is_said_yet(monkeypatch, slow):
+    monkeypatch.setattr(console_module, "PATIENCE_S", 0.01 if slow else 60)
+    stream = io.StringIO()
+    shown = Console(stream, io.StringIO())
+    shown.wait()
+    if slow:
+        shown._waiting.join()
+    dispatcher = Dispatcher([shown])
+    dispatcher.emit(Event("BOOT", {"version": "1", "backend": "cpu", "reason": "so"}))
+    dispatcher.close()
+    assert stream.getvalue().splitlines()[: 1 + slow] == [console_module.FIRST_TIME] * slow + ["nx47 1 on cpu: so"]
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

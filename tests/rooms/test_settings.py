@@ -69,6 +69,8 @@ def settled(*overrides, config=None, environ=None, **cli):
         ("segment.dust=-1", "segment.dust: expected an integer from 0"),
         ("segment.dust_connectivity=18", "segment.dust_connectivity: expected 6 or 26, got 18"),
         ("segment.closing=1,1", "segment.closing: expected three integers"),
+        ("segment.element=ball", "segment.element: expected one of box, cross, got 'ball'"),
+        ("segment.opening_first=1", "segment.opening_first: expected true or false, got 1"),
         ("segment.opening=-1,0,0", "segment.opening: expected three integers"),
         ("segment.pinholes=65", "segment.pinholes: expected an integer from 0 to 64"),
         ("segment.cavities=2", "segment.cavities: expected true or false"),
