@@ -56,6 +56,7 @@ MIXED: Final = (("random forest", 0.7), ("sheetness", 0.3))
 """Peers averaged into one more, and their weights."""
 MIXTURE: Final = " and ".join(f"{peer} x {weight:g}" for peer, weight in MIXED)
 
+WAYS: Final = ("threshold", "plain", "ours")
 Probability = Callable[[Phantom], np.ndarray]
 Way = tuple[float, str]
 """A threshold, and the name of a cleaning."""
@@ -202,6 +203,7 @@ def measure(
     seeds: list[int],
     train_seeds: list[int],
     peers: list[str],
+    ways: list[str],
     keep: Path | None,
     tell: Callable[[str], None],
 ) -> None:
@@ -216,13 +218,13 @@ def measure(
 
     # A forest is too sure of voxels it was trained on: cuts are chosen on training phantoms that none has seen.
     on = dict(list(train.items())[LEARN:])
-    ways = methods(list(train.values())[:LEARN])
+    of = methods(list(train.values())[:LEARN])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         roots = {"train": folder / "train", "test": folder / "test"}
         write_phantom_root(roots["train"], size=size, seeds=[], train_seeds=train_seeds)
         write_phantom_root(roots["test"], size=size, seeds=seeds)
-        said = cache(lambda peer: made(on | test, ways[peer], None if keep is None else keep / peer))
+        said = cache(lambda peer: made(on | test, of[peer], None if keep is None else keep / peer))
         for title in peers:
             parts = MIXED if title == MIXTURE else ((title, 1.0),)
             for peer, _ in parts:
@@ -230,11 +232,14 @@ def measure(
                     write(folder / part / "probability" / peer, phantoms, said(peer))
             found = {key: sum(weight * said(peer)[key] for peer, weight in parts) for key in on | test}
             for how in (("plain",), PLAIN):
+                if WAYS[len(how) > 1] not in ways:
+                    continue
                 way = chosen(on, found, how)
                 masks = [mask_of(phantom, found[key], way) for key, phantom in test.items()]
                 add(title if len(how) == 1 else "  with plain cleaning", masks, f"p > {way[0]:g}, {way[1]}")
-            places = {part: [(folder / part / "probability" / peer, w) for peer, w in parts] for part in roots}
-            add("  nx47 tune, run", *ours(places, roots, list(test), folder / f"out {title}"))
+            if WAYS[2] in ways:
+                places = {part: [(folder / part / "probability" / peer, w) for peer, w in parts] for part in roots}
+                add(f"  nx47: {title}", *ours(places, roots, list(test), folder / f"out {title}"))
 
 
 def main() -> None:
@@ -244,6 +249,7 @@ def main() -> None:
     options.add_argument("--train-seeds", type=integers, default=[101, 102, 103, 104, 105])
     every = [*methods([]), MIXTURE]
     options.add_argument("--peers", type=lambda text: text.split(","), default=every, help=", ".join(every))
+    options.add_argument("--ways", type=lambda text: text.split(","), default=list(WAYS), help=", ".join(WAYS))
     options.add_argument(
         "--keep",
         type=Path,
@@ -266,7 +272,7 @@ def main() -> None:
         f"{given.train_seeds}, the first {LEARN} to learn from, {datetime.date.today()}"
     )
     tell(f"official TopoScore: {missing() or 'computed'}\n")
-    measure(given.size, given.seeds, given.train_seeds, given.peers, given.keep, tell)
+    measure(given.size, given.seeds, given.train_seeds, given.peers, given.ways, given.keep, tell)
     tell(f"measured in {time.monotonic() - start:.0f} s\n")
 
 
