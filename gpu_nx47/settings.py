@@ -256,7 +256,7 @@ class Settings:
     preset: str = "default"
     seed: int = 47
     backend: str = "auto"
-    tile: tuple[int, int, int] = (64, 512, 512)
+    tile: tuple[int, int, int] = (56, 512, 512)
     """Output voxels of a tile (z, y, x). Changes no bit."""
     threads: int = 0
     """Tiles worked on at once; 0: one for each usable processor. Changes no bit."""
