@@ -79,17 +79,20 @@ def listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
         counts += part
     limits = usual(counts)
 
-    def beyond(_: Tile, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    def beyond(tile: Tile, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
         here = engine.backend.to_host(codes)
         inside = np.flatnonzero(limits.left_by(here))
-        return inside, here.reshape(-1)[inside]
+        place = (p + start for p, start in zip(np.unravel_index(inside, here.shape), tile.start, strict=True))
+        return np.ravel_multi_index(tuple(place), probability.shape), here.reshape(-1)[inside]
 
     number = int(counts[limits.left_by(np.arange(-32_768, 32_768).astype(np.int16))].sum())
     index, bend, at = np.empty(number, np.int64), np.empty(number, np.int16), 0
-    for tile, (inside, codes) in _bends(engine, probability, beyond):
-        part = slice(at, at := at + len(inside))
-        np.add(inside, tile.start[0] * probability[0].size, out=index[part])
-        bend[part] = codes
+    for _, (places, codes) in _bends(engine, probability, beyond):
+        part = slice(at, at := at + len(places))
+        index[part], bend[part] = places, codes
+    if np.any(index[1:] < index[:-1]):  # a GPU had no memory for whole slices
+        order = np.argsort(index, kind="stable")
+        index, bend = index[order], bend[order]
     return Listed(probability.shape, limits, index, bend)
 
 
