@@ -92,20 +92,6 @@ def test_anomalies_of_tiles_that_are_no_slices_are_the_same(monkeypatch):
         assert np.array_equal(getattr(cut, name), getattr(whole, name))
 
 
-def test_anomalies_of_tiles_that_are_no_slices_are_the_same(monkeypatch):
-    """Where a GPU has no memory, tiles are halved across any axis."""
-    probability = np.random.default_rng(5).integers(0, 65_536, (9, 12, 13)).astype(np.uint16)
-    probability[:, 2:9, 3:9] = 30_000
-    volume = Engine(Meter(law), (64, 64, 64), 1)
-    whole = anomalies.anomalies_of(volume, probability)
-    assert whole.voxels > 0
-    monkeypatch.setattr(anomalies, "tiles", lambda shape, _: engine.tiles(shape, (5, 6, 7)))
-    cut = anomalies.anomalies_of(volume, probability)
-    assert cut.limits == whole.limits
-    for name in ("index", "bend", "cluster"):
-        assert np.array_equal(getattr(cut, name), getattr(whole, name))
-
-
 def test_a_flat_probability_has_no_anomaly():
     found = anomalies.anomalies_of(Engine(Meter(law), (64, 64, 64), 1), np.full((5, 5, 5), 1000, np.uint16))
     assert (found.voxels, found.clusters) == (0, 0)
