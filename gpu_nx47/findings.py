@@ -176,7 +176,7 @@ def explained_points(
         The valid box.
     solved : Solved
     points : list of dict
-        From `counters.golden_points`, in voxels of the stack.
+        From `golden.golden_points`, in voxels of the stack.
     origin : sequence of int
         Position of the box in the stack.
     """
