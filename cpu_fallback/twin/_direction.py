@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._direction import DIRECTION_NONE, DIRECTION_STEPS, PAIRS, accept_directions
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,13 +65,13 @@ def _products(smooth: NDArray[np.uint16], sums: NDArray[np.int64]) -> None:
                     out[x] = total[2 * x] + total[2 * x + 1]
 
 
-@compiled
+@inner
 def _difference(low: NDArray, high: NDArray, out: NDArray[np.int32]) -> None:
     for x in range(out.size):
         out[x] = (np.int32(high[x]) - np.int32(low[x]) + np.int32(8)) >> np.int32(4)
 
 
-@compiled
+@inner
 def _add_products(gradient: NDArray[np.int32], totals: NDArray[np.int32]) -> None:
     dz, dy, dx = gradient
     zz, zy, zx, yy, yx, xx = totals
@@ -110,13 +110,13 @@ def _box_sums(
             _copy(line[:width], sums[z, y])
 
 
-@compiled
+@inner
 def _copy(row: NDArray[np.int64], out: NDArray[np.int64]) -> None:
     for x in range(out.size):
         out[x] = row[x]
 
 
-@compiled
+@inner
 def _slide(rows: NDArray[np.int64], total: NDArray[np.int64], radius: int) -> None:
     """Put both sums over 2 radius + 1 successive rows into the first 4 radius rows less."""
     for behind in range(1, 3):
@@ -127,13 +127,13 @@ def _slide(rows: NDArray[np.int64], total: NDArray[np.int64], radius: int) -> No
             _pass(rows[i], rows[i + 2 * radius], total)
 
 
-@compiled
+@inner
 def _enter(row: NDArray[np.int64], total: NDArray[np.int64]) -> None:
     for x in range(total.size):
         total[x] += row[x]
 
 
-@compiled
+@inner
 def _pass(row: NDArray[np.int64], ahead: NDArray[np.int64], total: NDArray[np.int64]) -> None:
     for x in range(total.size):
         whole = total[x] + ahead[x]
@@ -141,7 +141,7 @@ def _pass(row: NDArray[np.int64], ahead: NDArray[np.int64], total: NDArray[np.in
         row[x] = whole
 
 
-@compiled
+@inner
 def _slide_line(line: NDArray[np.int64], radius: int) -> None:
     """`_slide` of one row along itself."""
     for behind in range(1, 3):
@@ -171,7 +171,7 @@ def _leading(sums: NDArray[np.int64], direction: NDArray[np.uint16], planarity: 
             )
 
 
-@compiled
+@inner
 def _leading_row(
     sum_zz: NDArray[np.int64],
     sum_zy: NDArray[np.int64],
@@ -200,7 +200,7 @@ def _leading_row(
         planarity[i] = np.uint8(0) if trace == 0 else _planarity(a, v)
 
 
-@compiled
+@inner
 def _squared(b: Six) -> Six:
     zz, zy, zx, yy, yx, xx = b
     c = (zz * zz + zy * zy) + zx * zx
@@ -217,7 +217,7 @@ def _squared(b: Six) -> Six:
     )
 
 
-@compiled
+@inner
 def _row_of_largest(b: Six) -> tuple[np.float32, np.float32, np.float32]:
     zz, zy, zx, yy, yx, xx = b
     leads_y, leads_x = yy > zz, xx > max(yy, zz)
@@ -228,7 +228,7 @@ def _row_of_largest(b: Six) -> tuple[np.float32, np.float32, np.float32]:
     )
 
 
-@compiled
+@inner
 def _code(v: tuple[np.float32, np.float32, np.float32]) -> np.uint16:
     z, y, x = v
     leads_y, leads_x = abs(y) > abs(z), abs(x) > max(abs(y), abs(z))
@@ -244,7 +244,7 @@ def _code(v: tuple[np.float32, np.float32, np.float32]) -> np.uint16:
     return np.uint16((face * _STEPS + i) * _STEPS + j)
 
 
-@compiled
+@inner
 def _planarity(a: Six, v: tuple[np.float32, np.float32, np.float32]) -> np.uint8:
     zz, zy, zx, yy, yx, xx = a
     z, y, x = v

@@ -12,7 +12,7 @@ from cpu_fallback.law._directional import (
     accept_directional_profile,
     accept_directional_sum,
 )
-from cpu_fallback.twin._jit import compiled, copy_row
+from cpu_fallback.twin._jit import compiled, copy_row, inner
 from cpu_fallback.twin._lanes import LANES, add, add_product, higher_peak, load, same, shifted, store
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _sums(
             _keep(rows, 2 * z - phase[0], 2 * y - phase[1], phase[2], result)
 
 
-@compiled
+@inner
 def _cells_of_sums(
     flat: NDArray,
     start: np.uint64,
@@ -194,7 +194,7 @@ def _cells_of_sums(
         x = _next(direction, x)
 
 
-@compiled
+@inner
 def _next(direction: NDArray[np.uint16], x: int) -> int:
     """Return the first cell that what was read for this one does not hold: what is wrong there is written over."""
     end = x + 1
@@ -203,7 +203,7 @@ def _next(direction: NDArray[np.uint16], x: int) -> int:
     return end
 
 
-@compiled
+@inner
 def _keep(rows: NDArray, z: int, y: int, first: int, result: NDArray) -> None:
     """Copy the four rows of a line of cells to where there are voxels of them."""
     for k in range(4):
@@ -231,7 +231,7 @@ def _profiles(
                 _keep(rows[k], 2 * z - phase[0], 2 * y - phase[1], phase[2], result[k])
 
 
-@compiled
+@inner
 def _cells_of_profiles(
     flat: NDArray[np.uint16],
     start: np.uint64,
@@ -275,7 +275,7 @@ def _peaks(
             _keep(rows, 2 * z - phase[0], 2 * y - phase[1], phase[2], result)
 
 
-@compiled
+@inner
 def _row_of_peaks(
     flat: NDArray[np.int16],
     start: np.uint64,

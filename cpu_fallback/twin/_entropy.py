@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._entropy import accept_local_entropy
-from cpu_fallback.twin._jit import compiled, copy_row
+from cpu_fallback.twin._jit import compiled, copy_row, inner
 from cpu_fallback.twin._variance import pad_row, sum_row
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _entropy(
                 _divide(total, table, division, result[z, y])
 
 
-@compiled
+@inner
 def _enter(fresh: NDArray[np.uint8], down: np.uint8, column: NDArray[np.uint8]) -> None:
     for b in range(column.shape[0]):
         row, key = column[b], np.uint8(b)
@@ -100,7 +100,7 @@ def _enter(fresh: NDArray[np.uint8], down: np.uint8, column: NDArray[np.uint8]) 
             row[x] += np.uint8(fresh[x] >> down == key)
 
 
-@compiled
+@inner
 def _exchange(fresh: NDArray[np.uint8], stale: NDArray[np.uint8], down: np.uint8, column: NDArray[np.uint8]) -> None:
     for b in range(column.shape[0]):
         row, key = column[b], np.uint8(b)
@@ -108,19 +108,19 @@ def _exchange(fresh: NDArray[np.uint8], stale: NDArray[np.uint8], down: np.uint8
             row[x] += np.uint8(fresh[x] >> down == key) - np.uint8(stale[x] >> down == key)
 
 
-@compiled
+@inner
 def _add(row: NDArray[np.uint8], enter: NDArray[np.uint8]) -> None:
     for x in range(row.size):
         row[x] += enter[x]
 
 
-@compiled
+@inner
 def _replace(row: NDArray[np.uint8], enter: NDArray[np.uint8], leave: NDArray[np.uint8]) -> None:
     for x in range(row.size):
         row[x] += enter[x] - leave[x]
 
 
-@compiled
+@inner
 def _look_up(
     first: NDArray,
     second: NDArray,
@@ -135,7 +135,7 @@ def _look_up(
         total[x] += np.uint32(low + np.uint32(table[third[x]] + table[fourth[x]]))
 
 
-@compiled
+@inner
 def _divide(
     total: NDArray[np.uint32], table: NDArray[np.uint32], division: NDArray[np.uint64], result: NDArray[np.uint16]
 ) -> None:

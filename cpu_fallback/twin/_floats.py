@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 16
 _F32: Final = ir.FloatType()
-_VECTOR: Final = ir.VectorType(_F32, WIDTH)
-_INTS: Final = ir.VectorType(ir.IntType(32), WIDTH)
+VECTOR: Final = ir.VectorType(_F32, WIDTH)
+INTS: Final = ir.VectorType(ir.IntType(32), WIDTH)
 _BYTES: Final = ir.VectorType(ir.IntType(8), WIDTH)
-_CODES: Final = ir.VectorType(ir.IntType(16), WIDTH)
+CODES: Final = ir.VectorType(ir.IntType(16), WIDTH)
 
 
 class _Floats(types.Type):
@@ -29,43 +29,43 @@ class _Floats(types.Type):
         super().__init__(name="Floats")
 
 
-_FLOATS: Final = _Floats()
+FLOATS: Final = _Floats()
 
 
 @register_model(_Floats)
 class _FloatsModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _VECTOR)
+        super().__init__(manager, kind, VECTOR)
 
 
 def _instruction(build: Callable[..., Any]) -> Any:
     return intrinsic(build)
 
 
-def _spread(builder: Any, value: Any, kind: Any) -> Any:
+def spread(builder: Any, value: Any, kind: Any) -> Any:
     nothing = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, nothing, ir.Constant(_INTS, [0] * WIDTH))
+    return builder.shuffle_vector(first, nothing, ir.Constant(INTS, [0] * WIDTH))
 
 
-def _constant(value: float) -> Any:
-    return ir.Constant(_VECTOR, [value] * WIDTH)
+def constant(value: float) -> Any:
+    return ir.Constant(VECTOR, [value] * WIDTH)
 
 
-def _bounded(builder: Any, value: Any, low: float, high: float) -> Any:
-    least, most = _constant(low), _constant(high)
+def bounded(builder: Any, value: Any, low: float, high: float) -> Any:
+    least, most = constant(low), constant(high)
     value = builder.select(builder.fcmp_ordered(">", value, least), value, least)
     return builder.select(builder.fcmp_ordered("<", value, most), value, most)
 
 
 def _rounded(builder: Any, value: Any, low: float, high: float) -> Any:
     """Return rint(2048 value) within bounds."""
-    kind = ir.FunctionType(_VECTOR, [_VECTOR])
+    kind = ir.FunctionType(VECTOR, [VECTOR])
     nearest = cgutils.get_or_insert_function(builder.module, kind, f"llvm.rint.v{WIDTH}f32")
-    return _bounded(builder, builder.call(nearest, [builder.fmul(value, _constant(2048.0))]), low, high)
+    return bounded(builder, builder.call(nearest, [builder.fmul(value, constant(2048.0))]), low, high)
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
+def place_of(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
     start = builder.gep(context.make_array(kind)(context, builder, array).data, [index])
     return builder.bitcast(start, vector.as_pointer())
 
@@ -73,7 +73,7 @@ def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector
 @_instruction
 def same(_typing: Any, value: Any) -> Any:
     """Return sixteen times a float32."""
-    return _FLOATS(types.float32), lambda _context, builder, _signature, given: _spread(builder, given[0], _VECTOR)
+    return FLOATS(types.float32), lambda _context, builder, _signature, given: spread(builder, given[0], VECTOR)
 
 
 @_instruction
@@ -86,13 +86,13 @@ def standardised(_typing: Any, address: Any, index: Any, flip: Any, mean: Any, s
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
         address, index, flip, mean, scale = given
         start = builder.gep(builder.inttoptr(address, ir.IntType(16).as_pointer()), [index])
-        codes = builder.load(builder.bitcast(start, _CODES.as_pointer()), align=2)
-        sign = _spread(builder, flip, _INTS)
-        whole = builder.sub(builder.xor(builder.zext(codes, _INTS), sign), sign)
-        shifted = builder.fsub(builder.sitofp(whole, _VECTOR), _spread(builder, mean, _VECTOR))
-        return _bounded(builder, builder.fmul(shifted, _spread(builder, scale, _VECTOR)), -8.0, 8.0)
+        codes = builder.load(builder.bitcast(start, CODES.as_pointer()), align=2)
+        sign = spread(builder, flip, INTS)
+        whole = builder.sub(builder.xor(builder.zext(codes, INTS), sign), sign)
+        shifted = builder.fsub(builder.sitofp(whole, VECTOR), spread(builder, mean, VECTOR))
+        return bounded(builder, builder.fmul(shifted, spread(builder, scale, VECTOR)), -8.0, 8.0)
 
-    return _FLOATS(types.uint64, types.uint64, types.int32, types.float32, types.float32), generate
+    return FLOATS(types.uint64, types.uint64, types.int32, types.float32, types.float32), generate
 
 
 @_instruction
@@ -101,14 +101,14 @@ def load(_typing: Any, flat: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         array, at = given
-        return builder.load(_place(context, builder, signature.args[0], array, at, _VECTOR), align=4)
+        return builder.load(place_of(context, builder, signature.args[0], array, at, VECTOR), align=4)
 
-    return _FLOATS(flat, types.uint64), generate
+    return FLOATS(flat, types.uint64), generate
 
 
 def _bytes_at(builder: Any, address: Any, index: Any) -> Any:
     start = builder.gep(builder.inttoptr(address, ir.IntType(8).as_pointer()), [index])
-    return builder.zext(builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1), _INTS)
+    return builder.zext(builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1), INTS)
 
 
 @_instruction
@@ -116,9 +116,9 @@ def load_bytes(_typing: Any, address: Any, index: Any) -> Any:
     """Return sixteen uint8 at an address, from an index on."""
 
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        return builder.sitofp(_bytes_at(builder, *given), _VECTOR)
+        return builder.sitofp(_bytes_at(builder, *given), VECTOR)
 
-    return _FLOATS(types.uint64, types.uint64), generate
+    return FLOATS(types.uint64, types.uint64), generate
 
 
 @_instruction
@@ -127,15 +127,15 @@ def add_bytes(_typing: Any, low: Any, high: Any, index: Any) -> Any:
 
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
         low, high, index = given
-        return builder.sitofp(builder.add(_bytes_at(builder, low, index), _bytes_at(builder, high, index)), _VECTOR)
+        return builder.sitofp(builder.add(_bytes_at(builder, low, index), _bytes_at(builder, high, index)), VECTOR)
 
-    return _FLOATS(types.uint64, types.uint64, types.uint64), generate
+    return FLOATS(types.uint64, types.uint64, types.uint64), generate
 
 
 @_instruction
 def add(_typing: Any, one: Any, other: Any) -> Any:
     """Return one + other."""
-    return _FLOATS(_FLOATS, _FLOATS), lambda _context, builder, _signature, given: builder.fadd(*given)
+    return FLOATS(FLOATS, FLOATS), lambda _context, builder, _signature, given: builder.fadd(*given)
 
 
 @_instruction
@@ -144,10 +144,10 @@ def store(_typing: Any, floats: Any, flat: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         value, array, at = given
-        builder.store(value, _place(context, builder, signature.args[1], array, at, _VECTOR), align=4)
+        builder.store(value, place_of(context, builder, signature.args[1], array, at, VECTOR), align=4)
         return context.get_dummy_value()
 
-    return types.none(_FLOATS, flat, types.uint64), generate
+    return types.none(FLOATS, flat, types.uint64), generate
 
 
 @_instruction
@@ -156,9 +156,9 @@ def add_product(_typing: Any, total: Any, weight: Any, floats: Any) -> Any:
 
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
         total, weight, value = given
-        return builder.fadd(total, builder.fmul(_spread(builder, weight, _VECTOR), value))
+        return builder.fadd(total, builder.fmul(spread(builder, weight, VECTOR), value))
 
-    return _FLOATS(_FLOATS, types.float32, _FLOATS), generate
+    return FLOATS(FLOATS, types.float32, FLOATS), generate
 
 
 @_instruction
@@ -166,9 +166,9 @@ def ramp(_typing: Any, total: Any) -> Any:
     """Return the ramp's output as the next neuron standardises it: rint(2048 total) / 2048 within 0..8."""
 
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        return builder.fmul(_rounded(builder, given[0], 0.0, 16384.0), _constant(2.0**-11))
+        return builder.fmul(_rounded(builder, given[0], 0.0, 16384.0), constant(2.0**-11))
 
-    return _FLOATS(_FLOATS), generate
+    return FLOATS(FLOATS), generate
 
 
 @_instruction
@@ -176,11 +176,11 @@ def store_logits(_typing: Any, total: Any, flat: Any) -> Any:
     """Put rint(2048 total) within -32767..32767, plus 32768, into the first sixteen elements of an array of int32."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        codes = builder.fptosi(_rounded(builder, given[0], -32767.0, 32767.0), _INTS)
-        offset = ir.Constant(_INTS, [32768] * WIDTH)
+        codes = builder.fptosi(_rounded(builder, given[0], -32767.0, 32767.0), INTS)
+        offset = ir.Constant(INTS, [32768] * WIDTH)
         start = ir.Constant(ir.IntType(64), 0)
-        place = _place(context, builder, signature.args[1], given[1], start, _INTS)
+        place = place_of(context, builder, signature.args[1], given[1], start, INTS)
         builder.store(builder.add(codes, offset), place, align=4)
         return context.get_dummy_value()
 
-    return types.none(_FLOATS, flat), generate
+    return types.none(FLOATS, flat), generate

@@ -10,7 +10,7 @@ from cpu_fallback import _checks
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._gaussian import HIGHEST, accept_band_pass, accept_gaussian, accept_gaussians
 from cpu_fallback.twin._floats import WIDTH, add, add_bytes, add_product, load, load_bytes, same, store
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def _smooth(
             _round(row[: result.shape[2]], result[z, y])
 
 
-@compiled
+@inner
 def _places(
     at: NDArray[np.int64],
     i: int,
@@ -110,7 +110,7 @@ def _places(
         highs[k] = start + np.uint64(at[radius + i + k]) * stride
 
 
-@compiled
+@inner
 def _pass_bytes(
     lows: NDArray[np.uint64], highs: NDArray[np.uint64], taps: NDArray[np.float32], length: int, row: NDArray
 ) -> None:
@@ -127,7 +127,7 @@ def _pass_bytes(
         store(b, row, j)
 
 
-@compiled
+@inner
 def _pass(
     flat: NDArray[np.float32],
     lows: NDArray[np.uint64],
@@ -149,7 +149,7 @@ def _pass(
         store(b, row, j)
 
 
-@compiled
+@inner
 def _round(row: NDArray[np.float32], result: NDArray[np.uint16]) -> None:
     # No lower bound: taps and greys are not negative. int32 on the way, for which every vector unit has a conversion.
     for x in range(row.size):

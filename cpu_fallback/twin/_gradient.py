@@ -1,8 +1,8 @@
-"""Twins of `law/_gradient.py`: one march serves them all, compiled once for each set of results asked for."""
+"""Twins of `law/_gradient.py`: one march serves them all, compiled once, whatever results are asked for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,21 +12,20 @@ from cpu_fallback.law._gradient import (
     accept_laplacian,
     accept_stencils,
 )
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._floats import WIDTH, load
+from cpu_fallback.twin._jit import compiled, copy_row, inner
+from cpu_fallback.twin._stencil_lanes import load_codes, store_along, store_band, store_laplacian, store_length
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cpu_fallback._checks import Window
 
-_EIGHTH = np.float32(0.125)
-_QUARTER = np.float32(0.25)
-_ONE = np.float32(1)
-_TWO = np.float32(2)
-_SIX = np.float32(6)
-_LOWEST = np.float32(-32768)
-_HIGHEST = np.float32(32767)
+_ONE = np.uint64(1)
+_UNSIGNED = np.int32(0)
 _EVERYWHERE = (slice(None), slice(None), slice(None))
+_KINDS = {"gradient_magnitude": np.uint16, "laplacian": np.int16, "band_pass": np.int16, "gradient_along": np.int16}
+_NO_WAY = np.empty((0, 0), np.float32)
 
 
 def gradient_magnitude(smooth: NDArray[np.uint16], /) -> NDArray[np.uint16]:
@@ -73,110 +72,97 @@ def _results(
     ways: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     window: Window = _EVERYWHERE,
 ) -> tuple[NDArray, ...]:
-    """Return what was asked for; None stands for what was not, and what only that would need is not compiled."""
+    """Return what was asked for; arrays without a voxel stand for what was not, so that one march serves all."""
     (z0, z1, _), (y0, y1, _), (x0, x1, _) = (part.indices(n) for part, n in zip(window, codes.shape, strict=True))
+    flip = np.int32(0x8000 if codes.dtype == np.int16 else 0)
+    seen = codes.view(np.uint16)
+    wide = seen if wide is None else wide
+    to_y, to_x = ways if ways is not None else (_NO_WAY, _NO_WAY)
+    length = x1 - x0
+    if length < WIDTH:  # the border repeats the sample at the edge, and so do the voxels that fill up a step
+        seen, wide = (np.pad(a, ((0, 0), (0, 0), (0, WIDTH)), "edge") for a in (seen, wide))
+        to_x = np.pad(to_x, ((0, 0), (0, WIDTH)), "edge") if to_x.size else to_x
+        x1 = x0 + WIDTH
     shape = z1 - z0, y1 - y0, x1 - x0
-    new = {name: np.empty(shape, np.uint16 if name == "gradient_magnitude" else np.int16) for name in results}
+    new = {name: np.empty(shape if name in results else (0, 0, 0), kind) for name, kind in _KINDS.items()}
     half, scale = np.float32(1 << (shift - 1) if shift else 0), np.float32(2.0**-shift)
-    to_y, to_x = ways if ways is not None and "gradient_along" in new else (None, None)
-    _march(
-        codes,
-        wide if "band_pass" in new else None,
-        half,
-        scale,
-        to_y,
-        to_x,
-        (z0, z1, y0, y1, x0, x1),
-        new.get("gradient_magnitude"),
-        new.get("laplacian"),
-        new.get("band_pass"),
-        new.get("gradient_along"),
-    )
-    return tuple(new[name] for name in results)
+    row = np.empty(shape[2] + 2, np.uint16)
+    _march(seen, flip, wide, half, scale, to_y, to_x, (z0, z1, y0, y1, x0, x1), row, *new.values())
+    return tuple(np.ascontiguousarray(new[name][:, :, :length]) for name in results)
 
 
 @compiled
 def _march(
-    codes: NDArray,
-    wide: Any,
+    codes: NDArray[np.uint16],
+    flip: np.int32,
+    wide: NDArray[np.uint16],
     half: np.float32,
     scale: np.float32,
-    to_y: Any,
-    to_x: Any,
+    to_y: NDArray[np.float32],
+    to_x: NDArray[np.float32],
     bounds: tuple[int, ...],
-    length: Any,
-    sharp: Any,
-    band: Any,
-    along: Any,
+    row: NDArray[np.uint16],
+    length: NDArray[np.uint16],
+    sharp: NDArray[np.int16],
+    band: NDArray[np.int16],
+    along: NDArray[np.int16],
 ) -> None:
     depth, height, width = codes.shape
     z0, z1, y0, y1, x0, x1 = bounds
-    padded = np.empty(x1 - x0 + 2, codes.dtype)
+    plane, size = height * width, x1 - x0
+    flat, wide_flat, ways = codes.reshape(-1), wide.reshape(-1), to_x.reshape(-1)
+    results = length.reshape(-1), sharp.reshape(-1), band.reshape(-1), along.reshape(-1)
+    done = 0
     for z in range(z0, z1):
-        below, above = codes[max(z - 1, 0)], codes[min(z + 1, depth - 1)]
         for y in range(y0, y1):
             # The symmetric border of radius 1 repeats the sample at each edge.
-            row = codes[z, y, x0:x1]
-            for x in range(row.size):
-                padded[x + 1] = row[x]
-            padded[0] = codes[z, y, max(x0 - 1, 0)]
-            padded[row.size + 1] = codes[z, y, min(x1, width - 1)]
-            _row(
-                padded,
-                codes[z, max(y - 1, 0), x0:x1],
-                codes[z, min(y + 1, height - 1), x0:x1],
-                below[y, x0:x1],
-                above[y, x0:x1],
-                None if wide is None else wide[z, y, x0:x1],
-                half,
-                scale,
-                None if to_y is None else to_y[z, y],
-                None if to_x is None else to_x[z, x0:x1],
-                None if length is None else length[z - z0, y - y0],
-                None if sharp is None else sharp[z - z0, y - y0],
-                None if band is None else band[z - z0, y - y0],
-                None if along is None else along[z - z0, y - y0],
+            here = z * plane + y * width + x0
+            copy_row(flat[here : here + size], row[1:])
+            row[0], row[size + 1] = codes[z, y, max(x0 - 1, 0)], codes[z, y, min(x1, width - 1)]
+            places = (
+                np.uint64(here),
+                np.uint64(here - plane if z > 0 else here),
+                np.uint64(here + plane if z < depth - 1 else here),
+                np.uint64(here - width if y > 0 else here),
+                np.uint64(here + width if y < height - 1 else here),
+                np.uint64(z * width + x0),
+                np.uint64(done),
             )
+            ty = to_y[z, y] if to_y.size > 0 else np.float32(0)
+            _steps(row, flat, flip, places, wide_flat, half, scale, ty, ways, *results)
+            done += size
 
 
-@compiled
-def _row(
-    padded: NDArray,
-    lo_y: NDArray,
-    hi_y: NDArray,
-    lo_z: NDArray,
-    hi_z: NDArray,
-    wide: Any,
+@inner
+def _steps(
+    row: NDArray[np.uint16],
+    flat: NDArray[np.uint16],
+    flip: np.int32,
+    places: tuple[np.uint64, ...],
+    wide: NDArray[np.uint16],
     half: np.float32,
     scale: np.float32,
-    ty: Any,
-    to_x: Any,
-    length: Any,
-    sharp: Any,
-    band: Any,
-    along: Any,
+    ty: np.float32,
+    to_x: NDArray[np.float32],
+    length: NDArray[np.uint16],
+    sharp: NDArray[np.int16],
+    band: NDArray[np.int16],
+    along: NDArray[np.int16],
 ) -> None:
-    # The laws subtract integers and then convert; both are exact below 2^24, so converting first gives the same bits
-    # without Numba's 64-bit integers, and the row stays in vectors.
-    for x in range(lo_y.size):
-        left, here, right = np.float32(padded[x]), np.float32(padded[x + 1]), np.float32(padded[x + 2])
-        up, down = np.float32(lo_y[x]), np.float32(hi_y[x])
-        below, above = np.float32(lo_z[x]), np.float32(hi_z[x])
-        dy, dx = down - up, right - left
-        if length is not None:
-            dz = above - below
-            squares = (dz * dz + dy * dy) + dx * dx
-            length[x] = np.uint16(np.int32(np.rint(np.sqrt(squares) * _EIGHTH)))
-        # The band before the Laplacian: the other way round, LLVM takes one voxel at a time where both are asked for
-        # with the gradient along a way, and eight times as long.
-        if band is not None:
-            band[x] = np.int16(np.int32(np.floor((here - np.float32(wide[x]) + _TWO) * _QUARTER)))
-        if sharp is not None:
-            # Every sum is an integer below 2^24 and the scale a power of two: exact in any order; floor is the shift.
-            total = (below + above) + (up + down) + (left + right) - _SIX * here
-            code = np.floor((total + half) * scale)
-            sharp[x] = np.int16(np.int32(max(min(code, _HIGHEST), _LOWEST)))
-        if along is not None:
-            tx = to_x[x]
-            distance = max(np.sqrt(ty * ty + tx * tx), _ONE)
-            along[x] = np.int16(np.int32(np.rint((dy * ty + dx * tx) / distance * _EIGHTH)))
+    at, at_below, at_above, at_up, at_down, at_way, out = places
+    size = row.size - 2
+    for x in range(0, size, WIDTH):
+        i = np.uint64(min(x, size - WIDTH))  # nothing lies behind the last row: some of it is computed twice
+        left, here = load_codes(row, i, flip), load_codes(row, i + _ONE, flip)
+        right = load_codes(row, i + _ONE + _ONE, flip)
+        up, down = load_codes(flat, at_up + i, flip), load_codes(flat, at_down + i, flip)
+        if length.size > 0:
+            below, above = load_codes(flat, at_below + i, flip), load_codes(flat, at_above + i, flip)
+            store_length(below, above, up, down, left, right, length, out + i)
+        if sharp.size > 0:
+            below, above = load_codes(flat, at_below + i, flip), load_codes(flat, at_above + i, flip)
+            store_laplacian(here, below, above, up, down, left, right, half, scale, sharp, out + i)
+        if band.size > 0:
+            store_band(here, load_codes(wide, at + i, _UNSIGNED), band, out + i)
+        if along.size > 0:
+            store_along(up, down, left, right, ty, load(to_x, at_way + i), along, out + i)

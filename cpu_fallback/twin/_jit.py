@@ -20,15 +20,28 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     `cache=True` raises where neither the package folder nor the user's cache folder can be written (a read-only
     image): then the twin is compiled anew in each process, which is slower and not an error.
     """
+    return _compiled(function)
+
+
+def inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile as `compiled` does, for calls from compiled functions alone: calling it from Python ends the process.
+
+    What reads the arguments out of Python's objects is half of what there is to compile of a short function.
+    """
+    return _compiled(function, no_cpython_wrapper=True)
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    options |= {"nogil": True, "no_cfunc_wrapper": True}
     try:
-        kernel = numba.njit(nogil=True, cache=True)(function)
+        kernel = numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        kernel = numba.njit(nogil=True)(function)
+        kernel = numba.njit(**options)(function)
     _KERNELS.append(kernel)
     return kernel
 
 
-@compiled
+@inner
 def copy_row(row: Any, into: Any) -> None:
     """Copy a row to the beginning of another: an assignment of slices would compile its error's text, for seconds."""
     for x in range(row.size):

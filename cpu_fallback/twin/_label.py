@@ -15,7 +15,7 @@ from cpu_fallback.law._label import (
     accept_remove_small,
 )
 from cpu_fallback.twin._bits import at_least, count_runs, find_runs, packed
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,7 +139,7 @@ def _components(
     return parent, count
 
 
-@compiled
+@inner
 def _join(first: NDArray[np.int64], edges: Edges, parent: NDArray[np.int32], row: int, other: int, reach: int) -> None:
     j, last = first[other], first[other + 1]
     for i in range(first[row], first[row + 1]):
@@ -152,7 +152,7 @@ def _join(first: NDArray[np.int64], edges: Edges, parent: NDArray[np.int32], row
             k += 1
 
 
-@compiled
+@inner
 def _unite(parent: NDArray[np.int32], a: int, b: int) -> None:
     if parent[a] == parent[b]:
         return
@@ -263,7 +263,7 @@ def _moments(labels: NDArray[np.int32], result: NDArray[np.int64]) -> None:
                 _add_run(result[value - 1], z, y, start, x, faces)
 
 
-@compiled
+@inner
 def _others(row: NDArray[np.int32], value: np.int32) -> int:
     number = 0
     for x in range(row.size):
@@ -271,7 +271,7 @@ def _others(row: NDArray[np.int32], value: np.int32) -> int:
     return number
 
 
-@compiled
+@inner
 def _add_run(moments: NDArray[np.int64], z: int, y: int, start: int, end: int, faces: int) -> None:
     n = end - start
     xs = n * (start + end - 1) // 2
@@ -312,7 +312,7 @@ def _sum_runs(
                 _cover(first, edges, number, r, r - height, result)
 
 
-@compiled
+@inner
 def _cover(
     first: NDArray[np.int64],
     edges: Edges,

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback.law._morphology import accept
 from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, packed, unpack
-from cpu_fallback.twin._jit import compiled, copy_row
+from cpu_fallback.twin._jit import compiled, copy_row, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +126,7 @@ def _rows(source: NDArray[np.uint64], reach: int, width: int, result: NDArray[np
             result[r, -1] &= inside
 
 
-@compiled
+@inner
 def _join_ahead(line: NDArray[np.uint64], start: int, result: NDArray[np.uint64]) -> None:
     """Join into `result`, which may be the beginning of `line`, the bits of `line` from `start` on."""
     word, low = start // WORD, np.uint64(start % WORD)
@@ -139,13 +139,13 @@ def _join_ahead(line: NDArray[np.uint64], start: int, result: NDArray[np.uint64]
         result[k] |= line[k + word] >> low | line[k + word + 1] << high
 
 
-@compiled
+@inner
 def _join(row: NDArray[np.uint64], other: NDArray[np.uint64]) -> None:
     for x in range(row.size):
         row[x] |= other[x]
 
 
-@compiled
+@inner
 def _store(first: NDArray[np.uint64], second: NDArray[np.uint64], result: NDArray[np.uint64]) -> None:
     # The centre belongs to the element: joining with what stands there loses nothing, and gathers a cross's segments.
     for x in range(result.size):

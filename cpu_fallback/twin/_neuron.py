@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback import _checks
 from cpu_fallback.twin._floats import WIDTH, add_product, load, ramp, same, standardised, store, store_logits
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -129,7 +129,7 @@ def _of_groups(  # type: ignore[no-untyped-def]
             row[i] = sigmoid[logits[i]]
 
 
-@compiled
+@inner
 def _layer(inputs, weights, bias, outputs):  # type: ignore[no-untyped-def]
     neuron = 0
     while neuron + 4 <= bias.size:  # four sums at once keep both units busy while each waits for its last addition
@@ -152,7 +152,7 @@ def _layer(inputs, weights, bias, outputs):  # type: ignore[no-untyped-def]
         neuron += 1
 
 
-@compiled
+@inner
 def _sum(inputs, weights, bias):  # type: ignore[no-untyped-def]
     total = same(bias)
     for k in range(weights.size):
@@ -183,13 +183,13 @@ def _sums(x, y, weights, bias, sigmoid, softplus, gradient):  # type: ignore[no-
     return loss
 
 
-@compiled
+@inner
 def _add(acc, row, weight):  # type: ignore[no-untyped-def]
     for i in range(acc.size):
         acc[i] = acc[i] + weight * np.float32(row[i])
 
 
-@compiled
+@inner
 def _round(acc, index):  # type: ignore[no-untyped-def]
     steps = np.float32(2048)
     low = np.float32(-32767)
@@ -198,7 +198,7 @@ def _round(acc, index):  # type: ignore[no-untyped-def]
         index[i] = np.int32(min(max(np.rint(acc[i] * steps), low), high)) + np.int32(32768)
 
 
-@compiled
+@inner
 def _compare(index, y, sigmoid, softplus, residual):  # type: ignore[no-untyped-def]
     total = np.int64(0)
     loss = np.int64(0)
@@ -212,7 +212,7 @@ def _compare(index, y, sigmoid, softplus, residual):  # type: ignore[no-untyped-
     return total, loss
 
 
-@compiled
+@inner
 def _product(residual, row):  # type: ignore[no-untyped-def]
     product = np.int64(0)
     for i in range(residual.size):

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._projection import accept_z_projection
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def z_projection(grey: NDArray[np.uint8], /, *, window: int, statistic: str) -> 
     return result
 
 
-@compiled
+@inner
 def _columns(grey: NDArray[np.uint8], at_z: NDArray[np.int64], y: int, columns: NDArray[np.uint8]) -> None:
     """Copy one y of all slices, border included: rows a slice apart would fall on the same cache lines."""
     for i in range(at_z.size):
@@ -59,7 +59,7 @@ def _maxima(grey: NDArray[np.uint8], at_z: NDArray[np.int64], window: int, resul
                 out[x] = np.uint16(row[x]) << np.uint16(8)
 
 
-@compiled
+@inner
 def _raise(row: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
     for x in range(row.size):
         row[x] = max(row[x], other[x])
@@ -94,7 +94,7 @@ def _moments(
             _leave(columns[z], total, squares)
 
 
-@compiled
+@inner
 def _enter(row: NDArray[np.uint8], total: NDArray[np.int32], squares: NDArray[np.int32]) -> None:
     for x in range(row.size):
         value = np.int32(row[x])
@@ -102,7 +102,7 @@ def _enter(row: NDArray[np.uint8], total: NDArray[np.int32], squares: NDArray[np
         squares[x] += value * value
 
 
-@compiled
+@inner
 def _leave(row: NDArray[np.uint8], total: NDArray[np.int32], squares: NDArray[np.int32]) -> None:
     for x in range(row.size):
         value = np.int32(row[x])
@@ -110,7 +110,7 @@ def _leave(row: NDArray[np.uint8], total: NDArray[np.int32], squares: NDArray[np
         squares[x] -= value * value
 
 
-@compiled
+@inner
 def _mean_row(total: NDArray[np.int32], constants: NDArray[np.float32], result: NDArray[np.uint16]) -> None:
     # No vector unit divides integers. n = 512 S + w < 2^24 is exact in float32; where n / 2w is no integer it is at
     # least 1/126 below the next one, and a quotient under 2^16 is rounded by at most 1/512: floor finds the quotient.
@@ -120,13 +120,13 @@ def _mean_row(total: NDArray[np.int32], constants: NDArray[np.float32], result: 
         result[x] = np.uint16(np.int32(np.floor(quotient)))
 
 
-@compiled
+@inner
 def _root(window: np.int32, total: np.int32, squares: np.int32) -> np.float32:
     # w T and S S stay below 2^31 (law): 32 bits hold A.
     return np.sqrt(np.float32(np.int32(window * squares - total * total)))
 
 
-@compiled
+@inner
 def _deviation_row(
     total: NDArray[np.int32], squares: NDArray[np.int32], constants: NDArray[np.float32], result: NDArray[np.uint16]
 ) -> None:
@@ -135,7 +135,7 @@ def _deviation_row(
         result[x] = np.uint16(np.int32(np.rint(_root(window, total[x], squares[x]) * scale)))
 
 
-@compiled
+@inner
 def _coherence_row(
     total: NDArray[np.int32], squares: NDArray[np.int32], constants: NDArray[np.float32], result: NDArray[np.uint16]
 ) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._variance import accept_local_variance
-from cpu_fallback.twin._jit import compiled
+from cpu_fallback.twin._jit import compiled, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def _variance(
                 _finish(sum1, sum2, n, scale, result[z, y])
 
 
-@compiled
+@inner
 def pad_row(row: NDArray[np.uint8], at_x: NDArray[np.int64], padded: NDArray[np.uint8]) -> None:
     """Write a row with its border on both sides."""
     radius = (padded.size - row.size) // 2
@@ -77,7 +77,7 @@ def pad_row(row: NDArray[np.uint8], at_x: NDArray[np.int64], padded: NDArray[np.
         padded[radius + row.size + i] = row[at_x[radius + row.size + i]]
 
 
-@compiled
+@inner
 def _exchange(
     fresh: NDArray[np.uint8], stale: NDArray[np.uint8], first: NDArray[np.int32], second: NDArray[np.int32]
 ) -> None:
@@ -87,19 +87,19 @@ def _exchange(
         second[x] += new * new - old * old
 
 
-@compiled
+@inner
 def _add(row: NDArray, other: NDArray) -> None:
     for x in range(row.size):
         row[x] += other[x]
 
 
-@compiled
+@inner
 def _subtract(row: NDArray, other: NDArray) -> None:
     for x in range(row.size):
         row[x] -= other[x]
 
 
-@compiled
+@inner
 def sum_row(row: NDArray, window: int, scratch: NDArray, result: NDArray) -> None:
     """Write result[x] = row[x] + row[x + 1] + ... + row[x + window - 1] for every x of `result`.
 
@@ -121,13 +121,13 @@ def sum_row(row: NDArray, window: int, scratch: NDArray, result: NDArray) -> Non
             done += length
 
 
-@compiled
+@inner
 def _pairs(values: NDArray, ahead: NDArray, result: NDArray) -> None:
     for x in range(result.size):
         result[x] = values[x] + ahead[x]
 
 
-@compiled
+@inner
 def _finish(
     first: NDArray[np.int32], second: NDArray[np.int32], n: np.float64, scale: np.float64, result: NDArray[np.uint16]
 ) -> None:

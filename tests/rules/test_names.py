@@ -56,6 +56,22 @@ def fresh(code):
     return result.stdout.strip()
 
 
+def test_only_compiled_code_calls_what_has_no_way_in_from_python():
+    kinds, calls = {}, set()
+    for path in (ROOT / "cpu_fallback" / "twin").glob("*.py"):
+        functions = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]
+        marks = {f.name: {d.id for d in f.decorator_list if isinstance(d, ast.Name)} for f in functions}
+        kinds |= {(path.stem, name): mark for name, mark in marks.items()}
+        for function in functions:
+            names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+            if not marks[function.name]:
+                calls |= {(path.stem, name) for name in names}
+    inner = {key for key, marks in kinds.items() if "inner" in marks}
+    assert len(inner) > 40
+    assert calls.isdisjoint(inner), "calling it from Python ends the process: it is to be `compiled`"
+    assert {name for _, name in inner if not name.startswith("_")} <= {"copy_row", "pad_row", "sum_row"}
+
+
 def test_import_is_light():
     heavy = "cupy numba scipy dask tifffile PIL imagecodecs"
     code = f"import sys, gpu_nx47; print(*[m for m in {heavy!r}.split() if m in sys.modules])"
