@@ -349,7 +349,7 @@ def measure(
     names : sequence of str
     bearing : Bearing
     index : numpy.ndarray of int64
-        Flat indices of the sample in the box, ascending.
+        Flat indices of the sample in the box.
     progress : callable, optional
         Called with (tiles done, tiles).
     """
@@ -382,9 +382,9 @@ def measure(
 def _look(features: TileBank, names: Sequence[str], point: NDArray[np.int64], found: _Counts) -> _Picked:
     """Add the counts of the codes of some features to those found, and return the codes at the sample's points."""
     backend, core = features.backend, features.tile.core
-    first, last = np.searchsorted(point[0], (core[0].start, core[0].stop))  # ascending, so a slab's are together
-    among = zip(point[1:, first:last], core[1:], strict=True)
-    inside = first + np.flatnonzero(np.logical_and.reduce([(at >= s.start) & (at < s.stop) for at, s in among]))
+    inside = np.flatnonzero(
+        np.logical_and.reduce([(at >= s.start) & (at < s.stop) for at, s in zip(point, core, strict=True)])
+    )
     z, y, x = (at[inside] - s.start for at, s in zip(point, core, strict=True))
     picked = {}
     for name in names:
