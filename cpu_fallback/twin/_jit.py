@@ -26,7 +26,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile as `compiled` does, for calls from compiled functions alone: calling it from Python ends the process.
 
-    What reads the arguments out of Python's objects is half of what there is to compile of a short function.
+    Reading the arguments out of Python's objects, and a way in from C, took two fifths of compiling a short function.
     """
     return _compiled(function, no_cpython_wrapper=True)
 
