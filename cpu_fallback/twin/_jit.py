@@ -48,6 +48,13 @@ def copy_row(row: Any, into: Any) -> None:
         into[x] = row[x]
 
 
+@inner
+def clear_row(row: Any) -> None:
+    """Put 0 into a row: the same for an assignment of a number to a slice, and for room that compiled code takes."""
+    for x in range(row.size):
+        row[x] = 0
+
+
 def compiled_here() -> bool:
     """Return whether a twin that has run was compiled by this process, not loaded from a cache."""
     return any(kernel.stats.cache_misses for kernel in _KERNELS)
