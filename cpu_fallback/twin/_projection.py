@@ -28,8 +28,8 @@ def z_projection(grey: NDArray[np.uint8], /, *, window: int, statistic: str) -> 
         _maxima(grey, at_z, window, columns, result)
         return result
     constants = np.array([512, window, 2 * window, 256 / window, 32768 * 255 * window, 255 * window], np.float32)
-    sums = np.empty((2, grey.shape[2]), np.int32)
-    _moments(grey, at_z, window, _STATISTIC[statistic], constants, columns, sums, result)
+    sums = np.empty(grey.shape[2], np.int32), np.empty(grey.shape[2], np.int32)
+    _moments(grey, at_z, window, _STATISTIC[statistic], constants, columns, *sums, result)
     return result
 
 
@@ -78,11 +78,11 @@ def _moments(
     statistic: int,
     constants: NDArray[np.float32],
     columns: NDArray[np.uint8],
-    sums: NDArray[np.int32],
+    total: NDArray[np.int32],
+    squares: NDArray[np.int32],
     result: NDArray[np.uint16],
 ) -> None:
     depth, height = grey.shape[0], grey.shape[1]
-    total, squares = sums[0], sums[1]
     for y in range(height):
         _columns(grey, at_z, y, columns)
         clear_row(total)
