@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gpu_nx47 import (
     backend,
+    compiling,
     configure,
     hardware,
     interrupt,
@@ -220,7 +221,13 @@ class _Run:
         kept = before.kept(self.found.sources) if before is not None else {}
         if before is not None:
             self._recovered(before, kept)
-        self._boot(reason)
+        outlook = self._boot(reason)
+        with compiling.beside(self.engine.backend, self.engine.threads, outlook):
+            return self._after_boot(reason, began, deadline, before, kept)
+
+    def _after_boot(
+        self, reason: str, began: float, deadline: Deadline, before: Unfinished | None, kept: dict[str, Left]
+    ) -> RunResult:
         self.evidence.start(self.emit)
         several = len(self.found.sources) > 1 and not self.teacher.folders  # without features nothing is compared
         references = References() if several else None
@@ -260,7 +267,8 @@ class _Run:
         }
         self.emit(Event("RECOVERED", data))
 
-    def _boot(self, reason: str) -> None:
+    def _boot(self, reason: str) -> dict[str, Any]:
+        """Tell what runs on what; return the plan of memory."""
         self.emit(
             Event(
                 "BOOT",
@@ -301,6 +309,7 @@ class _Run:
         self.emit(Event("STEP", {"name": "memory_planned", "file": None, **outlook}))
         for name, shape, usual in source.differing_shapes(self.found.sources):
             self.emit(Alert.of("SHAPE_DIFFERS", list(shape), list(usual), name).event())
+        return outlook
 
     def _package(self, work: FileWork, stats: dict[str, Any]) -> RunResult:
         """Close the zip, check it as a stranger would, and say how it ended."""

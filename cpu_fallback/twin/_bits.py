@@ -93,15 +93,15 @@ def _lowest(_typing: Any, word: Any) -> Any:
 def packed(rows: NDArray[np.uint8], flip: np.uint64 = AS_IT_IS) -> NDArray[np.uint64]:
     """Return rows of bytes as rows of bits: set where a byte is not 0; where it is, if TURNED."""
     bits = np.empty((rows.shape[0], -(-rows.shape[1] // WORD)), np.uint64)
-    _pack(rows, flip, bits)
+    _pack(rows, flip, np.zeros(WORD, np.uint8), bits)
     return bits
 
 
 @compiled
-def _pack(rows: NDArray[np.uint8], flip: np.uint64, bits: NDArray[np.uint64]) -> None:
+def _pack(rows: NDArray[np.uint8], flip: np.uint64, rest: NDArray[np.uint8], bits: NDArray[np.uint64]) -> None:
     width = rows.shape[1]
     whole, beyond = width // WORD, width % WORD
-    flat, rest = rows.reshape(-1), np.zeros(WORD, np.uint8)
+    flat = rows.reshape(-1)
     inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
     for r in range(rows.shape[0]):
         for j in range(whole):
@@ -114,15 +114,15 @@ def _pack(rows: NDArray[np.uint8], flip: np.uint64, bits: NDArray[np.uint64]) ->
 def at_least(codes: NDArray[np.uint16], least: np.uint16) -> NDArray[np.uint64]:
     """Return rows of bits: set where a code is `least` or more."""
     bits = np.empty((codes.shape[0], -(-codes.shape[1] // WORD)), np.uint64)
-    _compare(codes, least, bits)
+    _compare(codes, least, np.zeros(WORD, np.uint16), bits)
     return bits
 
 
 @compiled
-def _compare(codes: NDArray[np.uint16], least: np.uint16, bits: NDArray[np.uint64]) -> None:
+def _compare(codes: NDArray[np.uint16], least: np.uint16, rest: NDArray[np.uint16], bits: NDArray[np.uint64]) -> None:
     width = codes.shape[1]
     whole, beyond = width // WORD, width % WORD
-    flat, rest = codes.reshape(-1), np.zeros(WORD, np.uint16)
+    flat = codes.reshape(-1)
     inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
     for r in range(codes.shape[0]):
         for j in range(whole):
@@ -132,12 +132,16 @@ def _compare(codes: NDArray[np.uint16], least: np.uint16, bits: NDArray[np.uint6
             bits[r, whole] = _reaching(rest, np.uint64(0), least) & inside
 
 
-@compiled
 def unpack(bits: NDArray[np.uint64], flip: np.uint64, rows: NDArray[np.uint8]) -> None:
     """Write rows of bits to rows of voxels, each the other way round if TURNED."""
+    _unpack(bits, flip, np.empty(WORD, np.uint8), rows)
+
+
+@compiled
+def _unpack(bits: NDArray[np.uint64], flip: np.uint64, rest: NDArray[np.uint8], rows: NDArray[np.uint8]) -> None:
     width = rows.shape[1]
     whole, beyond = width // WORD, width % WORD
-    flat, rest = rows.reshape(-1), np.zeros(WORD, np.uint8)
+    flat = rows.reshape(-1)
     for r in range(rows.shape[0]):
         for j in range(whole):
             _put(bits[r, j] ^ flip, flat, np.uint64(r * width + WORD * j))

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._direction import DIRECTION_NONE, DIRECTION_STEPS, PAIRS, accept_directions
-from cpu_fallback.twin._jit import compiled, inner
+from cpu_fallback.twin._jit import clear_row, compiled, copy_row, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,35 +28,42 @@ def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArr
     accept_directions(smooth, radius)
     z, y, x = ((n + 1) // 2 for n in smooth.shape)
     sums = np.empty((len(PAIRS), z, y, x), np.int64)
-    _products(smooth, sums)
+    _products(smooth, sums, *(np.empty((n, 2 * x + 2), np.int32) for n in (1, 3, 6)))
     reach = 2 * radius  # of both passes: the extension of a box sum is the box sum of the extension
     at_z, at_y, at_x = (reflect_index(n, reach) for n in (z, y, x))
+    rows = np.empty((max(at_z.size, at_y.size), x), np.int64)
+    total, line = np.empty(x, np.int64), np.empty(at_x.size, np.int64)
     for one in sums:
-        _box_sums(one, at_z, at_y, at_x, radius)
+        _box_sums(one, at_z, at_y, at_x, radius, rows, total, line)
     direction, planarity = np.empty((z, y, x), np.uint16), np.empty((z, y, x), np.uint8)
     _leading(sums, direction, planarity)
     return direction, planarity
 
 
 @compiled
-def _products(smooth: NDArray[np.uint16], sums: NDArray[np.int64]) -> None:
+def _products(
+    smooth: NDArray[np.uint16],
+    sums: NDArray[np.int64],
+    rows: NDArray[np.int32],
+    gradient: NDArray[np.int32],
+    totals: NDArray[np.int32],
+) -> None:
     depth, height, width = smooth.shape
-    padded = np.empty(width + 2, np.int32)
-    gradient = np.empty((3, width), np.int32)
-    totals = np.empty((6, 2 * sums.shape[3]), np.int32)  # of 4 voxels: at most 2^26
+    padded, dz, dy, dx = rows[0], gradient[0, :width], gradient[1, :width], gradient[2, :width]
     for cz in range(sums.shape[1]):
         for cy in range(sums.shape[2]):
-            totals[:] = 0
+            for k in range(6):
+                clear_row(totals[k])
             for voxel in range(4):
                 z, y = min(2 * cz + voxel // 2, depth - 1), min(2 * cy + voxel % 2, height - 1)
                 row = smooth[z, y]
                 for x in range(width):
                     padded[x + 1] = row[x]
                 padded[0], padded[width + 1] = padded[1], padded[width]
-                _difference(smooth[max(z - 1, 0), y], smooth[min(z + 1, depth - 1), y], gradient[0])
-                _difference(smooth[z, max(y - 1, 0)], smooth[z, min(y + 1, height - 1)], gradient[1])
-                _difference(padded[:width], padded[2:], gradient[2])
-                _add_products(gradient, totals)
+                _difference(smooth[max(z - 1, 0), y], smooth[min(z + 1, depth - 1), y], dz)
+                _difference(smooth[z, max(y - 1, 0)], smooth[z, min(y + 1, height - 1)], dy)
+                _difference(padded, padded[2:], dx)
+                _add_products(dz, dy, dx, totals)  # of 4 voxels: at most 2^26
             for k in range(6):
                 total, out = totals[k], sums[k, cz, cy]
                 if width % 2:
@@ -72,9 +79,10 @@ def _difference(low: NDArray, high: NDArray, out: NDArray[np.int32]) -> None:
 
 
 @inner
-def _add_products(gradient: NDArray[np.int32], totals: NDArray[np.int32]) -> None:
-    dz, dy, dx = gradient
-    zz, zy, zx, yy, yx, xx = totals
+def _add_products(
+    dz: NDArray[np.int32], dy: NDArray[np.int32], dx: NDArray[np.int32], totals: NDArray[np.int32]
+) -> None:
+    zz, zy, zx, yy, yx, xx = totals[0], totals[1], totals[2], totals[3], totals[4], totals[5]
     for x in range(dz.size):
         zz[x] += dz[x] * dz[x]
         zy[x] += dy[x] * dz[x]
@@ -86,41 +94,40 @@ def _add_products(gradient: NDArray[np.int32], totals: NDArray[np.int32]) -> Non
 
 @compiled
 def _box_sums(
-    sums: NDArray[np.int64], at_z: NDArray[np.int64], at_y: NDArray[np.int64], at_x: NDArray[np.int64], radius: int
+    sums: NDArray[np.int64],
+    at_z: NDArray[np.int64],
+    at_y: NDArray[np.int64],
+    at_x: NDArray[np.int64],
+    radius: int,
+    rows: NDArray[np.int64],
+    total: NDArray[np.int64],
+    line: NDArray[np.int64],
 ) -> None:
     """Sum twice over the box on each axis, in place."""
     depth, height, width = sums.shape
-    rows = np.empty((max(at_z.size, at_y.size), width), np.int64)
-    total, line = np.empty(width, np.int64), np.empty(at_x.size, np.int64)
     for y in range(height):
         for i in range(at_z.size):
-            _copy(sums[at_z[i], y], rows[i])
+            copy_row(sums[at_z[i], y], rows[i])
         _slide(rows[: at_z.size], total, radius)
         for z in range(depth):
-            _copy(rows[z], sums[z, y])
+            copy_row(rows[z], sums[z, y])
     for z in range(depth):
         for i in range(at_y.size):
-            _copy(sums[z, at_y[i]], rows[i])
+            copy_row(sums[z, at_y[i]], rows[i])
         _slide(rows[: at_y.size], total, radius)
         for y in range(height):
             row = rows[y]
             for i in range(at_x.size):
                 line[i] = row[at_x[i]]
             _slide_line(line, radius)
-            _copy(line[:width], sums[z, y])
-
-
-@inner
-def _copy(row: NDArray[np.int64], out: NDArray[np.int64]) -> None:
-    for x in range(out.size):
-        out[x] = row[x]
+            copy_row(line[:width], sums[z, y])
 
 
 @inner
 def _slide(rows: NDArray[np.int64], total: NDArray[np.int64], radius: int) -> None:
     """Put both sums over 2 radius + 1 successive rows into the first 4 radius rows less."""
     for behind in range(1, 3):
-        total[:] = 0
+        clear_row(total)
         for i in range(2 * radius):
             _enter(rows[i], total)
         for i in range(len(rows) - 2 * radius * behind):

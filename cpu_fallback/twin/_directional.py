@@ -43,7 +43,10 @@ def directional_sum(
     result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
     # Neighbours of one weight are added up before they are multiplied: in integers that is the same sum.
     ends = np.append(np.flatnonzero(np.diff(weights)) + 1, weights.size)
-    _sums(*_endless(codes, phase, offsets), direction, phase, weights[ends - 1], ends, limits, result)
+    rows = _four_rows(direction)
+    # The low bits are the same for both: seen as unsigned, they are compiled once.
+    seen = result.view(np.uint16)
+    _sums(*_endless(codes, phase, offsets), direction, phase, weights[ends - 1], ends, limits, rows, seen)
     return result
 
 
@@ -69,7 +72,8 @@ def directional_profile(
     start += (z.start - bottom - z0) * plane + (y.start - y0) * row + x.start - x0
     place, field = np.array([start, row, plane], np.uint64), np.ascontiguousarray(direction[cells])
     result = np.empty((offsets.shape[1], z.stop - z.start, y.stop - y.start, x.stop - x.start), np.uint16)
-    _profiles(flat, steps, place, field, (z0, y0, x0), result)
+    rows = np.empty((len(result), *_four_rows(field).shape), np.uint16)
+    _profiles(flat, steps, place, field, (z0, y0, x0), rows, result)
     return tuple(result)
 
 
@@ -79,8 +83,13 @@ def directional_peak(
     """Twin of law.directional_peak."""
     accept_directional_peak(codes, direction, phase, offsets)
     result = np.empty(codes.shape, np.uint16)
-    _peaks(*_endless(codes, phase, offsets), direction, phase, result)
+    _peaks(*_endless(codes, phase, offsets), direction, phase, _four_rows(direction), result)
     return result
+
+
+def _four_rows(direction: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return room for the voxels of a line of cells, and for what is read behind its last."""
+    return np.empty((4, 2 * direction.shape[2] + LANES), np.uint16)
 
 
 def _endless(
@@ -95,7 +104,10 @@ def _endless(
     at_z, at_y, at_x = (reflect_index(n, reach) for n in codes.shape)
     room = at_z.size * at_y.size * at_x.size
     flat = np.zeros(room + LANES, codes.dtype)
-    _pad(codes, at_z, at_y, at_x, reach, flat[:room].reshape(at_z.size, at_y.size, at_x.size))
+    padded = flat[:room].reshape(at_z.size, at_y.size, at_x.size)
+    if codes.dtype == np.int16:
+        codes, padded = codes.view(np.uint16), padded.view(np.uint16)
+    _pad(codes, at_z, at_y, at_x, reach, padded)
     steps = np.empty(offsets.shape[:2], np.uint64)
     _find_steps(offsets, at_y.size, at_x.size, steps)
     row, plane = at_x.size, at_y.size * at_x.size
@@ -128,7 +140,7 @@ def _find_steps(offsets: NDArray[np.int8], height: int, width: int, steps: NDArr
     # Unsigned, they wrap: the compiler then knows of no negative index, which it would have to look for.
     for d in range(steps.shape[0]):
         for k in range(steps.shape[1]):
-            z, y, x = offsets[d, k]
+            z, y, x = offsets[d, k, 0], offsets[d, k, 1], offsets[d, k, 2]
             steps[d, k] = np.uint64((np.int64(z) * height + y) * width + x)
 
 
@@ -142,10 +154,10 @@ def _sums(
     weights: NDArray[np.int32],
     ends: NDArray[np.int64],
     limits: NDArray[np.int32],
-    result: NDArray,
+    rows: NDArray[np.uint16],
+    result: NDArray[np.uint16],
 ) -> None:
-    rows = np.empty((4, 2 * direction.shape[2] + LANES), result.dtype)
-    start, row, plane = place
+    start, row, plane = place[0], place[1], place[2]
     for z in range(direction.shape[0]):
         for y in range(direction.shape[1]):
             at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
@@ -164,10 +176,10 @@ def _cells_of_sums(
     weights: NDArray[np.int32],
     ends: NDArray[np.int64],
     limits: NDArray[np.int32],
-    rows: NDArray,
+    rows: NDArray[np.uint16],
 ) -> None:
-    half, shift, low, high = limits
-    x = 0
+    half, shift, low, high = limits[0], limits[1], limits[2], limits[3]
+    x = np.int64(0)  # a literal would have `_next` compiled once more
     while x < direction.size:
         at, way = start + np.uint64(2 * x), steps[direction[x]]
         a = b = c = d = same(_ZERO)
@@ -204,7 +216,7 @@ def _next(direction: NDArray[np.uint16], x: int) -> int:
 
 
 @inner
-def _keep(rows: NDArray, z: int, y: int, first: int, result: NDArray) -> None:
+def _keep(rows: NDArray[np.uint16], z: int, y: int, first: int, result: NDArray[np.uint16]) -> None:
     """Copy the four rows of a line of cells to where there are voxels of them."""
     for k in range(4):
         at_z, at_y = z + k // 2, y + k % 2
@@ -219,10 +231,10 @@ def _profiles(
     place: NDArray[np.uint64],
     direction: NDArray[np.uint16],
     phase: tuple[int, int, int],
+    rows: NDArray[np.uint16],
     result: NDArray[np.uint16],
 ) -> None:
-    rows = np.empty((len(result), 4, 2 * direction.shape[2] + LANES), result.dtype)
-    start, row, plane = place
+    start, row, plane = place[0], place[1], place[2]
     for z in range(direction.shape[0]):
         for y in range(direction.shape[1]):
             at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
@@ -242,7 +254,7 @@ def _cells_of_profiles(
     rows: NDArray[np.uint16],
 ) -> None:
     length = np.uint64(2 * direction.size + LANES)
-    x = 0
+    x = np.int64(0)
     while x < direction.size:
         at, way, here = start + np.uint64(2 * x), steps[direction[x]], np.uint64(2 * x)
         for k in range(way.size):
@@ -262,10 +274,10 @@ def _peaks(
     place: NDArray[np.uint64],
     direction: NDArray[np.uint16],
     phase: tuple[int, int, int],
+    rows: NDArray[np.uint16],
     result: NDArray[np.uint16],
 ) -> None:
-    rows = np.empty((4, 2 * direction.shape[2] + LANES), result.dtype)
-    start, row, plane = place
+    start, row, plane = place[0], place[1], place[2]
     for z in range(direction.shape[0]):
         for y in range(direction.shape[1]):
             at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
@@ -283,7 +295,7 @@ def _row_of_peaks(
     steps: NDArray[np.uint64],
     row: NDArray[np.uint16],
 ) -> None:
-    x = 0
+    x = np.int64(0)
     while x < direction.size:
         at, way = start + np.uint64(2 * x), steps[direction[x]]
         peak = same(_ZERO)

@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._entropy import accept_local_entropy
-from cpu_fallback.twin._jit import compiled, copy_row, inner
+from cpu_fallback.twin._jit import clear_row, compiled, copy_row, inner
 from cpu_fallback.twin._variance import pad_row, sum_row
 
 if TYPE_CHECKING:
@@ -37,7 +37,18 @@ def local_entropy(
     division = np.array([multiplier, shift], np.uint64)
     # 5^3 = 125 fits in a byte, which doubles the voxels of a vector.
     counts = np.empty((bins, at_x.size), np.uint8 if window <= 5 else np.uint16)
-    _entropy(grey, int(window), int(bins), np.ascontiguousarray(table), at_z, at_y, at_x, division, counts, result)
+    wide = bins * at_x.size
+    rooms = (
+        np.zeros((grey.shape[1], bins, at_x.size), np.uint8),
+        np.empty(wide, np.uint8),
+        np.empty(wide, counts.dtype),
+        np.empty((2, wide), counts.dtype),
+        np.empty(at_x.size, np.uint8),
+        np.empty(at_x.size, np.uint8),
+        np.empty(grey.shape[2], np.uint32),
+    )
+    sizes = int(window), int(bins)
+    _entropy(grey, *sizes, np.ascontiguousarray(table), at_z, at_y, at_x, division, *rooms, counts, result)
     return result
 
 
@@ -51,22 +62,22 @@ def _entropy(
     at_y: NDArray[np.int64],
     at_x: NDArray[np.int64],
     division: NDArray[np.uint64],
+    columns: NDArray[np.uint8],
+    row: NDArray[np.uint8],
+    wider: NDArray,
+    scratch: NDArray,
+    fresh: NDArray[np.uint8],
+    stale: NDArray[np.uint8],
+    total: NDArray[np.uint32],
     counts: NDArray,
     result: NDArray[np.uint16],
 ) -> None:
     # Counts over z and over z, y are at most 15 and 225: bytes hold them, 64 voxels a vector. The rows of all bins,
     # with their borders, lie one behind the other: one long row for the sums along y and x. Sums that reach from one
     # bin's row into the next are never read.
-    depth, height = grey.shape[:2]
+    depth, height = grey.shape[0], grey.shape[1]
     down = np.uint8(4 if bins == 16 else 3)
-    wide = at_x.size
-    columns = np.zeros((height, bins, wide), np.uint8)
-    row = np.empty(bins * wide, np.uint8)
-    wider = np.empty(row.size, counts.dtype)
-    scratch = np.empty((2, row.size), counts.dtype)
     sums = counts.reshape(-1)[: row.size - window + 1]
-    fresh, stale = np.empty(wide, np.uint8), np.full(wide, 255, np.uint8)
-    total = np.empty(grey.shape[2], np.uint32)
     for z in range(-window + 1, depth):
         for y in range(height):
             pad_row(grey[at_z[z + window - 1], y], at_x, fresh)
@@ -77,7 +88,7 @@ def _entropy(
                 _enter(fresh, down, columns[y])
         if z < 0:
             continue
-        row[:] = 0
+        clear_row(row)
         for y in range(-window + 1, height):
             if y > 0:
                 _replace(row, columns[at_y[y + window - 1]].reshape(-1), columns[at_y[y - 1]].reshape(-1))
@@ -86,7 +97,7 @@ def _entropy(
             if y >= 0:
                 copy_row(row, wider)
                 sum_row(wider, window, scratch, sums)
-                total[:] = 0
+                clear_row(total)
                 for b in range(0, bins, 4):
                     _look_up(counts[b], counts[b + 1], counts[b + 2], counts[b + 3], table, total)
                 _divide(total, table, division, result[z, y])

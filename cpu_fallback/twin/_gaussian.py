@@ -55,7 +55,11 @@ def _in_window(grey: NDArray[np.uint8], taps: NDArray[np.float32], window: Windo
         reached[:, :, : narrow.shape[2]] = narrow
     place = np.array([reached.__array_interface__["data"][0], *reached.strides[:2]], np.uint64)
     # The taps are copied: Numba would compile once more for a read-only table.
-    _smooth(place, reached.shape[1:], taps.copy(), at_z, at_y, at_x, first, result)
+    # The last step of a row ends behind it: in the next row, which comes later, or in the room at the end.
+    height, width = reached.shape[1:]
+    rooms = [np.empty(n + STEP, np.float32) for n in (height * width, width + 2 * radius, result.shape[2])]
+    rows = np.empty((2, taps.size), np.uint64)
+    _smooth(place, reached.shape[1:], taps.copy(), at_z, at_y, at_x, first, *rooms, rows, result)
     return result
 
 
@@ -68,16 +72,16 @@ def _smooth(
     at_y: NDArray[np.int64],
     at_x: NDArray[np.int64],
     first: NDArray[np.int64],
+    plane: NDArray[np.float32],
+    padded: NDArray[np.float32],
+    row: NDArray[np.float32],
+    rows: NDArray[np.uint64],
     result: NDArray[np.uint16],
 ) -> None:
     height, width = shape
     radius = taps.size - 1
     length = at_x.size - 2 * radius
-    # The last step of a row ends behind it: in the next row, which comes later, or in the room at the end.
-    plane = np.empty(height * width + STEP, np.float32)
-    padded = np.empty(width + 2 * radius + STEP, np.float32)
-    row = np.empty(result.shape[2] + STEP, np.float32)
-    lows, highs = np.empty(taps.size, np.uint64), np.empty(taps.size, np.uint64)
+    lows, highs = rows[0], rows[1]
     for z in range(result.shape[0]):
         for y in range(height):
             _places(at_z, first[0] + z, place[0] + np.uint64(y) * place[2], place[1], lows, highs)

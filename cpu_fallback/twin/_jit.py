@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _KERNELS: list[Any] = []
+"""What is called from Python."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,7 +24,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     `cache=True` raises where neither the package folder nor the user's cache folder can be written (a read-only
     image): then the twin is compiled anew in each process, which is slower and not an error.
     """
-    return _compiled(function)
+    kernel = _compiled(function)
+    _KERNELS.append(kernel)
+    return kernel
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,11 +40,9 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     options |= {"nogil": True, "no_cfunc_wrapper": True}
     try:
-        kernel = numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        kernel = numba.njit(**options)(function)
-    _KERNELS.append(kernel)
-    return kernel
+        return numba.njit(**options)(function)
 
 
 @inner
@@ -48,6 +52,45 @@ def copy_row(row: Any, into: Any) -> None:
         into[x] = row[x]
 
 
+@inner
+def clear_row(row: Any) -> None:
+    """Put 0 into a row: the same for an assignment of a number to a slice, and for room that compiled code takes."""
+    for x in range(row.size):
+        row[x] = 0
+
+
 def compiled_here() -> bool:
     """Return whether a twin that has run was compiled by this process, not loaded from a cache."""
     return any(kernel.stats.cache_misses for kernel in _KERNELS)
+
+
+def folder() -> Path | None:
+    """Return where this process keeps what it compiles; None where nothing can be written."""
+    path = _KERNELS[0].stats.cache_path
+    return None if path is None else Path(path)
+
+
+def kept() -> list[Path]:
+    """Return the index files of the functions that this process has compiled for calls from Python."""
+    names = [f"{k.__module__.rpartition('.')[2]}.{k.__qualname__}-*.nbi" for k in _KERNELS if k.stats.cache_misses]
+    return [path for name in names for path in Path(_KERNELS[0].stats.cache_path).glob(name)]
+
+
+def adopt(index: Path) -> bool:
+    """Keep what another process has compiled of a function, unless this one has begun to keep it; return whether.
+
+    Numba looks for a function's files when it is first called, under the lock taken here: within a process only one
+    thread writes. Another one may do so at any moment; links are made only where nothing is, so its files stay whole.
+
+    Raises
+    ------
+    OSError
+        The files cannot be linked: they are of another disk, or that knows no links.
+    """
+    home = folder()
+    with global_compiler_lock:
+        if home is None or (home / index.name).exists():
+            return False
+        for path in (*sorted(index.parent.glob(f"{index.stem}.*.nbc")), index):  # an index names files that are there
+            os.link(path, home / path.name)
+        return True

@@ -29,9 +29,9 @@ def label(
 ) -> tuple[NDArray[np.int32], int]:
     """Twin of law.label."""
     accept_label(mask, connectivity, at)
-    depth, height, width = mask.shape
+    width = mask.shape[2]
     first, edges = _runs_of(_bits_of(mask), width)
-    number, count = _components(first, edges, depth, height, connectivity == 26)
+    number, count = _components_of(first, edges, mask.shape, connectivity)
     if at is not None:
         found = np.zeros(at.size, np.int32)
         _find(at, width, first, edges, number, found)
@@ -46,7 +46,7 @@ def hysteresis(p: NDArray[np.uint16], /, *, weak: int, strong: int) -> NDArray[n
     accept_hysteresis(p, weak, strong)
     rows = p.reshape(-1, p.shape[2])
     first, edges = _runs_of(at_least(rows, np.uint16(weak)), p.shape[2])
-    number, count = _components(first, edges, p.shape[0], p.shape[1], True)
+    number, count = _components_of(first, edges, p.shape, 26)
     keep = np.zeros(count + 1, np.bool_)
     _anchor(rows, np.uint16(strong), first, edges, number, keep)
     return _kept(first, edges, number, keep, p.shape)
@@ -56,9 +56,9 @@ def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int
     """Twin of law.remove_small."""
     accept_remove_small(mask, min_size, connectivity)
     first, edges = _runs_of(_bits_of(mask), mask.shape[2])
-    number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
+    number, count = _components_of(first, edges, mask.shape, connectivity)
     # Compared here: a huge min_size need not fit in 64 bits.
-    return _kept(first, edges, number, _sizes(edges, number, count) >= min_size, mask.shape)
+    return _kept(first, edges, number, _sizes_of(edges, number, count) >= min_size, mask.shape)
 
 
 def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np.int64]:
@@ -73,7 +73,7 @@ def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np
     """Twin of law.mask_moments."""
     accept_mask_moments(mask, connectivity)
     first, edges = _runs_of(_bits_of(mask), mask.shape[2])
-    number, count = _components(first, edges, mask.shape[0], mask.shape[1], connectivity == 26)
+    number, count = _components_of(first, edges, mask.shape, connectivity)
     result = np.zeros((count, MOMENTS), np.int64)
     _sum_runs(first, edges, number, mask.shape[0], mask.shape[1], result)
     return result
@@ -105,13 +105,20 @@ def _kept(
     return mask.view(np.bool_)
 
 
-@compiled
-def _components(
-    first: NDArray[np.int64], edges: Edges, depth: int, height: int, corners: bool
+def _components_of(
+    first: NDArray[np.int64], edges: Edges, shape: tuple[int, ...], connectivity: int
 ) -> tuple[NDArray[np.int32], int]:
     """Return the component of each run, from 1, and the number of components."""
-    runs = first[-1]
-    parent = np.empty(runs, np.int32)
+    number = np.empty(int(first[-1]), np.int32)
+    return number, _components(first, edges, number, shape[0], shape[1], connectivity == 26)
+
+
+@compiled
+def _components(
+    first: NDArray[np.int64], edges: Edges, parent: NDArray[np.int32], depth: int, height: int, corners: bool
+) -> int:
+    """Write the component of each run, from 1; return the number of components."""
+    runs = parent.size
     for i in range(runs):
         parent[i] = i
     reach = 1 if corners else 0
@@ -136,7 +143,7 @@ def _components(
             parent[i] = count
         else:
             parent[i] = parent[parent[i]]
-    return parent, count
+    return count
 
 
 @inner
@@ -234,12 +241,16 @@ def _anchor(
                     break
 
 
-@compiled
-def _sizes(edges: Edges, number: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+def _sizes_of(edges: Edges, number: NDArray[np.int32], count: int) -> NDArray[np.int64]:
     sizes = np.zeros(count + 1, np.int64)
+    _add_sizes(edges, number, sizes)
+    return sizes
+
+
+@compiled
+def _add_sizes(edges: Edges, number: NDArray[np.int32], sizes: NDArray[np.int64]) -> None:
     for i in range(number.size):
         sizes[number[i]] += np.int64(edges[2 * i + 1]) - np.int64(edges[2 * i])
-    return sizes
 
 
 @compiled

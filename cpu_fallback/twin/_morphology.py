@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback.law._morphology import accept
 from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, packed, unpack
-from cpu_fallback.twin._jit import compiled, copy_row, inner
+from cpu_fallback.twin._jit import clear_row, compiled, copy_row, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,9 +55,12 @@ def _apply(
             _turn(bits, width)
             flip = step
         source = bits.copy() if shape == "cross" else bits
-        _columns(source.reshape(1, depth, -1), reach[0], bits.reshape(1, depth, -1))
-        _columns(source.reshape(depth, height, -1), reach[1], bits.reshape(depth, height, -1))
-        _rows(source, reach[2], width, bits)
+        for axis, long in enumerate(((1, depth, -1), (depth, height, -1))):
+            block = np.empty((long[1] + 2 * reach[axis], _STRETCH), np.uint64)
+            _columns(source.reshape(long), reach[axis], block, bits.reshape(long))
+        # Words of 0 on both sides: a window may begin before the row, and what it reads may end behind it.
+        line = np.zeros(bits.shape[1] + 3 * (reach[2] // WORD + 1) + 1, np.uint64)
+        _rows(source, reach[2], width, line, bits)
     result = np.empty(mask.shape, np.uint8)
     unpack(bits, flip, result.reshape(-1, width))
     return result.view(np.bool_)
@@ -76,22 +79,22 @@ def _turn(bits: NDArray[np.uint64], width: int) -> None:
 
 
 @compiled
-def _columns(source: NDArray[np.uint64], reach: int, result: NDArray[np.uint64]) -> None:
+def _columns(source: NDArray[np.uint64], reach: int, block: NDArray[np.uint64], result: NDArray[np.uint64]) -> None:
     """Join into `result` the dilation of `source` along its second axis, block of columns by block."""
     if reach == 0:
         return
     length, width = source.shape[1], source.shape[2]
     window = 2 * reach + 1
-    block = np.empty((length + 2 * reach, _STRETCH), np.uint64)
     for i in range(source.shape[0]):
         for low in range(0, width, _STRETCH):
             high = min(low + _STRETCH, width)
-            block[:reach] = 0
-            block[reach + length :] = 0
+            for j in range(reach):
+                clear_row(block[j])
+                clear_row(block[reach + length + j])
             for j in range(length):
                 copy_row(source[i, j, low:high], block[reach + j])
             # In place: row j reads row j + size before that one is overwritten.
-            size = 1
+            size = np.int64(1)
             while 2 * size <= window:
                 for j in range(block.shape[0] - 2 * size + 1):
                     _join(block[j, : high - low], block[j + size])
@@ -101,7 +104,9 @@ def _columns(source: NDArray[np.uint64], reach: int, result: NDArray[np.uint64])
 
 
 @compiled
-def _rows(source: NDArray[np.uint64], reach: int, width: int, result: NDArray[np.uint64]) -> None:
+def _rows(
+    source: NDArray[np.uint64], reach: int, width: int, line: NDArray[np.uint64], result: NDArray[np.uint64]
+) -> None:
     """Join into `result` the dilation of `source` along its rows of so many voxels."""
     if reach == 0:
         return
@@ -109,13 +114,11 @@ def _rows(source: NDArray[np.uint64], reach: int, width: int, result: NDArray[np
     before = reach // WORD + 1
     beyond = width % WORD
     inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
-    # Words of 0 on both sides: a window may begin before the row, and what it reads may end behind it.
-    line = np.zeros(length + 3 * before + 1, np.uint64)
     filled = line[: length + 2 * before]
     for r in range(source.shape[0]):
-        filled[:] = 0
+        clear_row(filled)
         copy_row(source[r], filled[before:])
-        size = 1
+        size = np.int64(1)  # a literal would have `_join_ahead` compiled once more
         while 2 * size <= window:
             _join_ahead(line, size, filled)
             size *= 2

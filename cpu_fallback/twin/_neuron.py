@@ -67,7 +67,8 @@ def _say(
         np.array([*(one for _, offsets in hidden for one in offsets), bias], np.float32),
     )
     flips = np.array([0x8000 * (codes.dtype == np.int16) for codes in features], np.int32)
-    given = (flips, mean.copy(), scale.copy(), *layers, sigmoid)
+    rooms = np.empty((2, WIDTH * int(layers[0].max())), np.float32), np.empty(WIDTH, np.int32)
+    given = (flips, mean.copy(), scale.copy(), *layers, sigmoid, *rooms)
     flat = [codes.reshape(-1) for codes in features]
     result = np.empty(flat[0].size, np.uint16)
     whole = result.size // WIDTH * WIDTH
@@ -99,18 +100,17 @@ def neuron_sums(
     """Twin of law.neuron_sums."""
     _checks.sample(x, y, weights, sigmoid, softplus)
     gradient = np.zeros(len(weights) + 1, np.int64)
-    loss = _sums(x, y, weights, np.float32(bias), sigmoid, softplus, gradient)
+    rooms = np.empty(SAMPLES, np.float32), np.empty(SAMPLES, np.int32), np.empty(SAMPLES, np.int32)
+    loss = _sums(x, y, weights, np.float32(bias), sigmoid, softplus, *rooms, gradient)
     return gradient, int(loss)
 
 
 @compiled
 def _of_groups(  # type: ignore[no-untyped-def]
-    addresses, flips, mean, scale, sizes, weights, bias, sigmoid, out
+    addresses, flips, mean, scale, sizes, weights, bias, sigmoid, rooms, logits, out
 ):
     """Take each group of voxels through all layers: what is between them never leaves the first cache level."""
-    inputs = np.empty(WIDTH * sizes.max(), np.float32)
-    outputs = np.empty_like(inputs)
-    logits = np.empty(WIDTH, np.int32)
+    inputs, outputs = rooms[0], rooms[1]
     for group in range(len(out)):
         for k in range(sizes[0]):
             t = standardised(addresses[k], np.uint64(group) * _STRIDE, flips[k], mean[k], scale[k])
@@ -161,17 +161,17 @@ def _sum(inputs, weights, bias):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sums(x, y, weights, bias, sigmoid, softplus, gradient):  # type: ignore[no-untyped-def]
+def _sums(  # type: ignore[no-untyped-def]
+    x, y, weights, bias, sigmoid, softplus, acc, index, residual, gradient
+):
     features, samples = x.shape
-    acc = np.empty(SAMPLES, np.float32)
-    index = np.empty(SAMPLES, np.int32)
-    residual = np.empty(SAMPLES, np.int32)
     loss = np.int64(0)
     for start in range(0, samples, SAMPLES):
         # Rows are sliced before they are looped over: an index start + i might be negative to the compiler, and its
         # check would keep the loop from being vectorised.
         length = min(SAMPLES, samples - start)
-        acc[:length] = bias
+        for i in range(length):
+            acc[i] = bias
         for k in range(features):
             _add(acc[:length], x[k, start : start + length], weights[k] * np.float32(1 / 4096))
         _round(acc[:length], index)

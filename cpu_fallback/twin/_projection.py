@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._projection import accept_z_projection
-from cpu_fallback.twin._jit import compiled, inner
+from cpu_fallback.twin._jit import clear_row, compiled, copy_row, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +23,13 @@ def z_projection(grey: NDArray[np.uint8], /, *, window: int, statistic: str) -> 
     accept_z_projection(grey, window, statistic)
     result = np.empty(grey.shape, np.uint16)
     at_z = reflect_index(grey.shape[0], window // 2)
+    columns = np.empty((at_z.size, grey.shape[2]), np.uint8)
     if statistic == "max":
-        _maxima(grey, at_z, window, result)
+        _maxima(grey, at_z, window, columns, result)
         return result
     constants = np.array([512, window, 2 * window, 256 / window, 32768 * 255 * window, 255 * window], np.float32)
-    _moments(grey, at_z, window, _STATISTIC[statistic], constants, result)
+    sums = np.empty(grey.shape[2], np.int32), np.empty(grey.shape[2], np.int32)
+    _moments(grey, at_z, window, _STATISTIC[statistic], constants, columns, *sums, result)
     return result
 
 
@@ -35,15 +37,18 @@ def z_projection(grey: NDArray[np.uint8], /, *, window: int, statistic: str) -> 
 def _columns(grey: NDArray[np.uint8], at_z: NDArray[np.int64], y: int, columns: NDArray[np.uint8]) -> None:
     """Copy one y of all slices, border included: rows a slice apart would fall on the same cache lines."""
     for i in range(at_z.size):
-        row, copy = grey[at_z[i], y], columns[i]
-        for x in range(row.size):
-            copy[x] = row[x]
+        copy_row(grey[at_z[i], y], columns[i])
 
 
 @compiled
-def _maxima(grey: NDArray[np.uint8], at_z: NDArray[np.int64], window: int, result: NDArray[np.uint16]) -> None:
+def _maxima(
+    grey: NDArray[np.uint8],
+    at_z: NDArray[np.int64],
+    window: int,
+    columns: NDArray[np.uint8],
+    result: NDArray[np.uint16],
+) -> None:
     depth, height, width = grey.shape
-    columns = np.empty((at_z.size, width), np.uint8)
     for y in range(height):
         _columns(grey, at_z, y, columns)
         # In place: row i reads row i + length before that one is overwritten.
@@ -72,15 +77,16 @@ def _moments(
     window: int,
     statistic: int,
     constants: NDArray[np.float32],
+    columns: NDArray[np.uint8],
+    total: NDArray[np.int32],
+    squares: NDArray[np.int32],
     result: NDArray[np.uint16],
 ) -> None:
-    depth, height, width = grey.shape
-    columns = np.empty((at_z.size, width), np.uint8)
-    total, squares = np.empty(width, np.int32), np.empty(width, np.int32)
+    depth, height = grey.shape[0], grey.shape[1]
     for y in range(height):
         _columns(grey, at_z, y, columns)
-        total[:] = 0
-        squares[:] = 0
+        clear_row(total)
+        clear_row(squares)
         for i in range(window - 1):
             _enter(columns[i], total, squares)
         for z in range(depth):

@@ -32,17 +32,22 @@ def histogram(codes: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16],
     accept_histogram(codes)
     flat, flip = _indices(codes)
     if codes.dtype == np.uint8:
-        return _tally_bytes(flat)
+        parts = np.zeros((4, 256), np.int64)
+        _tally_bytes(flat, parts)
+        return parts[0] + parts[1] + parts[2] + parts[3]
     counts = np.zeros(65536, np.int64)
     for start in range(0, flat.size, _MOST):
-        _tally(flat[start : start + _MOST], flip, counts)
+        # 32 bits a counter: both tables together fit in half of the second cache.
+        even, odd = np.zeros(65536, np.uint32), np.zeros(65536, np.uint32)
+        _tally(flat[start : start + _MOST], flip, even, odd)
+        counts += even
+        counts += odd
     return counts
 
 
 @compiled
-def _tally_bytes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _tally_bytes(flat: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
     # Four counters a code: a run of equal voxels would otherwise wait for its own last store.
-    counts = np.zeros((4, 256), np.int64)
     whole = flat.size // 4 * 4
     for i in range(0, whole, 4):
         counts[0, flat[i]] += 1
@@ -51,21 +56,17 @@ def _tally_bytes(flat: NDArray[np.uint8]) -> NDArray[np.int64]:
         counts[3, flat[i + 3]] += 1
     for i in range(whole, flat.size):
         counts[0, flat[i]] += 1
-    return counts[0] + counts[1] + counts[2] + counts[3]
 
 
 @compiled
-def _tally(flat: NDArray[np.uint16], flip: np.uint16, counts: NDArray[np.int64]) -> None:
-    # 32 bits a counter: both tables together fit in half of the second cache.
-    even, odd, one = np.zeros(65536, np.uint32), np.zeros(65536, np.uint32), np.uint32(1)
+def _tally(flat: NDArray[np.uint16], flip: np.uint16, even: NDArray[np.uint32], odd: NDArray[np.uint32]) -> None:
+    one = np.uint32(1)
     pairs = flat[: flat.size // 2 * 2].reshape(-1, 2)
     for i in range(pairs.shape[0]):
         even[pairs[i, 0] ^ flip] += one
         odd[pairs[i, 1] ^ flip] += one
     for code in flat[pairs.size :]:
         even[code ^ flip] += one
-    for k in range(counts.size):
-        counts[k] += np.int64(even[k]) + np.int64(odd[k])
 
 
 def count(mask: NDArray[np.bool_], /) -> int:

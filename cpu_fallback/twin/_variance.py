@@ -8,7 +8,7 @@ import numpy as np
 
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._variance import accept_local_variance
-from cpu_fallback.twin._jit import compiled, inner
+from cpu_fallback.twin._jit import clear_row, compiled, inner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,13 @@ def local_variance(grey: NDArray[np.uint8], /, *, window: int) -> NDArray[np.uin
     n = window**3
     result = np.empty(grey.shape, np.uint16)
     at_z, at_y, at_x = (reflect_index(length, window // 2) for length in grey.shape)
-    _variance(grey, int(window), at_z, at_y, at_x, np.float64(n), np.float64(4 / (n * n)), result)
+    rooms = (
+        *(np.zeros((grey.shape[1], at_x.size), np.int32) for _ in range(2)),
+        *(np.empty(n, np.int32) for n in (at_x.size, at_x.size, grey.shape[2], grey.shape[2])),
+        np.empty((2, at_x.size), np.int32),
+        *(np.zeros(at_x.size, np.uint8) for _ in range(2)),
+    )
+    _variance(grey, int(window), at_z, at_y, at_x, np.float64(n), np.float64(4 / (n * n)), *rooms, result)
     return result
 
 
@@ -33,15 +39,18 @@ def _variance(
     at_x: NDArray[np.int64],
     n: np.float64,
     scale: np.float64,
+    column1: NDArray[np.int32],
+    column2: NDArray[np.int32],
+    row1: NDArray[np.int32],
+    row2: NDArray[np.int32],
+    sum1: NDArray[np.int32],
+    sum2: NDArray[np.int32],
+    scratch: NDArray[np.int32],
+    fresh: NDArray[np.uint8],
+    stale: NDArray[np.uint8],
     result: NDArray[np.uint16],
 ) -> None:
-    depth, height, width = grey.shape
-    wide = at_x.size
-    column1, column2 = np.zeros((height, wide), np.int32), np.zeros((height, wide), np.int32)
-    row1, row2 = np.empty(wide, np.int32), np.empty(wide, np.int32)
-    sum1, sum2 = np.empty(width, np.int32), np.empty(width, np.int32)
-    scratch = np.empty((2, wide), np.int32)
-    fresh, stale = np.empty(wide, np.uint8), np.zeros(wide, np.uint8)
+    depth, height = grey.shape[0], grey.shape[1]
     for z in range(-window + 1, depth):
         for y in range(height):
             pad_row(grey[at_z[z + window - 1], y], at_x, fresh)
@@ -50,8 +59,8 @@ def _variance(
             _exchange(fresh, stale, column1[y], column2[y])
         if z < 0:
             continue
-        row1[:] = 0
-        row2[:] = 0
+        clear_row(row1)
+        clear_row(row2)
         for y in range(-window + 1, height):
             enter = at_y[y + window - 1]
             _add(row1, column1[enter])
