@@ -53,8 +53,8 @@ def fill_loops(
     -----
     A filling is a 26-connected group of voxels that a closing by a cross of seven voxels would add. It is put in where
     the Euler number grows, all mask voxels that it touches belong to one component, and no cavity borders on it
-    afterwards: then it closes a loop, and nothing else. Fillings do not touch one another, so this holds for all of
-    them together. A filling may be thinner than its sheet.
+    afterwards: then it closes loops, more than the cavities that it may fill with them, and changes nothing else.
+    Fillings do not touch one another, so this holds for all of them together. A filling may be thinner than its sheet.
     """
     closed = backend.to_host(backend.closing(backend.to_device(mask), radius=REACH, shape="cross"))
     index, group = _groups(backend, np.greater(closed, mask, out=closed), most)
