@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _GIVEN: Final = "--memory"
 _FOUND: Final = "the memory that is available"
+PLENTY: Final = 1.5
+"""Plans that fit within the limit, where freed memory may stay: what is taken anew does not always fit in its place."""
 
 
 class Budget:
@@ -93,6 +95,8 @@ class Budget:
             raise self._refusal(source, job, base, found)
         if found.tight:
             hardware.return_arrays_at_once()
+        else:
+            hardware.keep_freed(PLENTY * found.bytes <= self.limit)
         return found
 
     def with_next(self, found: MemoryPlan, following: Source, *, others: bool) -> MemoryPlan | None:

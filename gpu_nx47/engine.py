@@ -20,7 +20,7 @@ import numpy as np
 
 from gpu_nx47 import rescue
 from gpu_nx47.backend import Meter
-from gpu_nx47.hardware import release_memory
+from gpu_nx47.hardware import release_between
 from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _released(work: Callable[[], Result]) -> Result:
     try:
         return work()
     finally:
-        release_memory()
+        release_between()
 
 
 class Engine:
@@ -226,7 +226,7 @@ class Engine:
         """
         if self.threads == 1 or self.backend.NAME == "gpu":  # there, one volume at a time is what fits
             return [work() for work in works]
-        release_memory()
+        release_between()
         with ThreadPoolExecutor(self.threads, "nx47-work", self.backend.enter_thread) as pool:
             return [future.result() for future in [pool.submit(_released, work) for work in works]]
 
@@ -250,7 +250,7 @@ class Engine:
             yield from self._results(pieces, counted, progress)
         finally:
             if len(pieces) > 1:  # what one tile alone took, the next work takes again
-                release_memory()
+                release_between()
 
     def _fitting(self, shape: Shape) -> Shape:
         """Return the tile's size, halved until those worked on at once fit into what the devices have free."""

@@ -21,6 +21,7 @@ from gpu_nx47 import (
     counters,
     direction,
     edges,
+    hardware,
     neuron,
     null,
     rescue,
@@ -137,6 +138,7 @@ def solve(
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
     histograms = learned.histograms or found.histograms
     _trace_features(story, chosen, histograms, grey.shape, found.sums)
+    hardware.release_memory()  # between what tiles leave no volume fits
     with story.stage("segment", "segment_start"):
         cut, limits, masks = cut_volume(engine, found.probability, found.histogram, settings.segment)
     with story.stage("null", "null_start"):

@@ -12,7 +12,7 @@ import numpy as np
 from gpu_nx47 import rescue
 from gpu_nx47.engine import histogram
 from gpu_nx47.events import Emit, Event
-from gpu_nx47.hardware import release_memory
+from gpu_nx47.hardware import release_between
 from gpu_nx47.journal.trace import STANDARD, array_trace
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Story:
             with self._phase(name, self.file):
                 yield progress
         finally:
-            release_memory()
+            release_between()
             seconds = self._clock() - started
             now_asked, now_executed = self._meter.exact_total()
             entry = self.stages.setdefault(name, {"seconds": 0.0, "calc_ops": 0, "calc_ops_executed": 0})

@@ -202,3 +202,39 @@ def test_freed_arrays_are_taken_again_without_new_pages_until_all_are_given_back
     assert given_back > 60_000_000
     assert (usual, changed) == (1, 0)
     assert list(child("left alone"))[3] == 0
+
+
+PLENTY = """
+import sys
+import numpy as np
+from gpu_nx47 import hardware
+hardware.share_one_pool()
+with hardware.keep_pages():
+    for way in sys.argv[1:]:
+        hardware.keep_freed(way == "plenty")
+        volumes = [np.ones(40_000_000, np.uint8) for _ in range(3)]
+        held = hardware.rss_bytes()
+        del volumes
+        hardware.release_between()
+        print(held - hardware.rss_bytes())
+        held = hardware.rss_bytes()
+        hardware.release_memory()
+        print(held - hardware.rss_bytes())
+    hardware.keep_freed(True)
+    volume = np.ones(40_000_000, np.uint8)
+    del volume
+    held = hardware.rss_bytes()
+print(held - hardware.rss_bytes())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_with_plenty_of_memory_volumes_stay_too_until_all_is_given_back():
+    if room._glibc() is None:
+        pytest.skip("another C library")
+    command = [sys.executable, "-c", PLENTY, "plenty", "usual"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    plenty, then, usual, rest, end = map(int, done.stdout.split())
+    assert plenty < 10**6 < 10**8 < then
+    assert rest < 10**7 < 10**8 < usual
+    assert end > 3 * 10**7
