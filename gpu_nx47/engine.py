@@ -103,16 +103,20 @@ class Tile:
         return part if part.flags.c_contiguous else part.copy()
 
 
-def tiles(shape: Shape, tile: Shape) -> list[Tile]:
-    """Cut a volume into tiles of at most `tile` voxels an axis, in raster order."""
-    counts = [range(0, n, max(1, t)) for n, t in zip(shape, tile, strict=True)]
+def tiles(shape: Shape, tile: Shape, within: Sequence[slice] = ()) -> list[Tile]:
+    """Cut a volume, or some of its slices alone, into tiles of at most `tile` voxels an axis, in raster order."""
+    rows, columns = (range(0, n, max(1, t)) for n, t in zip(shape[1:], tile[1:], strict=True))
     return [
-        Tile((z, y, x), _stop((z, y, x), tile, shape), shape) for z in counts[0] for y in counts[1] for x in counts[2]
+        Tile((z, y, x), _stop((z, y, x), tile, (slab.stop, *shape[1:])), shape)
+        for slab in within or [slice(0, shape[0])]
+        for z in range(slab.start, slab.stop, max(1, tile[0]))
+        for y in rows
+        for x in columns
     ]
 
 
-def _stop(start: Shape, tile: Shape, shape: Shape) -> Shape:
-    z, y, x = (min(a + t, n) for a, t, n in zip(start, tile, shape, strict=True))
+def _stop(start: Shape, tile: Shape, end: Shape) -> Shape:
+    z, y, x = (min(a + t, n) for a, t, n in zip(start, tile, end, strict=True))
     return z, y, x
 
 
@@ -186,11 +190,18 @@ class Engine:
         self.tile = tile
         self.threads = threads
         self._pieces: Sequence[Tile] | None = None
+        self._slabs: Sequence[slice] = ()
 
     def on(self, pieces: Sequence[Tile]) -> Engine:
         """Return an engine that works on these tiles alone, whatever the size of its own."""
         other = copy(self)
         other._pieces = pieces
+        return other
+
+    def within(self, slabs: Sequence[slice]) -> Engine:
+        """Return an engine that works on these slices alone, in tiles of its own size."""
+        other = copy(self)
+        other._slabs = slabs
         return other
 
     def coarser(self, cell: int) -> Engine:
@@ -241,7 +252,7 @@ class Engine:
         In place of a tile for which a GPU had no memory come its parts (`rescue.tile`). An exception of a tile is
         raised here; tiles not begun are dropped.
         """
-        pieces = tiles(shape, self._fitting(shape)) if self._pieces is None else list(self._pieces)
+        pieces = tiles(shape, self._fitting(shape), self._slabs) if self._pieces is None else list(self._pieces)
 
         def counted(tile: Tile) -> list[tuple[Tile, Result]]:
             return rescue.tile(self.backend, tile, work)

@@ -230,6 +230,7 @@ def training_block(solved: Solved) -> dict[str, Any]:
         **solved.trained.info(),
         "label_keep_ratio": solved.scene.keep_ratio if own else None,
         "pseudo_labels": solved.scene.counted if own else None,
+        "measured_slices": [[slab.start, slab.stop] for slab in solved.scene.slabs] if own else None,
         "bias_after_prior": float(solved.trained.unit.bias),
     }
     return {

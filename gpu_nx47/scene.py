@@ -14,7 +14,7 @@ from gpu_nx47.settings import NO_SIDE
 from gpu_nx47.survey import Axis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,6 +41,8 @@ class Scene:
     """0 or 1 at the sample."""
     grey_counts: NDArray[np.int64]
     """Exact histogram of the box."""
+    slabs: Sequence[slice] = ()
+    """Slices of the box in which features were measured and voxels drawn; empty where nothing was learned here."""
 
     @property
     def axis_used(self) -> bool:
@@ -64,8 +66,10 @@ class View:
 
     axis: Axis
     bearing: Bearing
+    slabs: Sequence[slice]
+    """Slices that features are measured in."""
     index: NDArray[np.int64]
-    """Flat indices in the box of the drawn voxels, ascending."""
+    """Flat indices in the box of the voxels drawn there, ascending."""
     order: NDArray[np.int64]
     """Number of each one's draw."""
     grey_counts: NDArray[np.int64]
@@ -75,6 +79,19 @@ class View:
     def axis_used(self) -> bool:
         """Whether it was sure enough which side the axis is on."""
         return self.bearing.axis is not None
+
+    def measure(
+        self,
+        engine: Engine,
+        grey: NDArray[np.uint8],
+        names: Sequence[str],
+        progress: Callable[[int, int], None],
+        *,
+        drawn: bool = True,
+    ) -> bank.Measured:
+        """Measure features in the view's slabs, and at the drawn voxels."""
+        index = self.index if drawn else np.zeros(0, np.int64)
+        return bank.measure(engine.within(self.slabs), grey, names, self.bearing, index, progress)
 
 
 def look(
@@ -97,10 +114,14 @@ def look(
     line : numpy.ndarray of int32, shape (Z, 2), optional
         The axis where it is known, (y, x) in 1/8 voxel of the box, in each slice; else it is estimated.
     """
-    index, order = survey.draw_voxels(settings.seed, grey.size, survey.DRAWS_PER_SAMPLE * settings.neuron.samples)
+    seed, count = settings.seed, survey.DRAWS_PER_SAMPLE * settings.neuron.samples
+    index, _ = survey.draw_voxels(seed, grey.size, count)
     sided = settings.umbilicus != NO_SIDE
     axis, bearing = orient(engine, grey, index, progress, line, sided=sided)
-    return View(axis, bearing, index, order, histogram(engine.backend, grey))
+    z, y, x = grey.shape
+    slabs = survey.measured_slabs((z, y, x), settings.features.measured)
+    index, order = survey.draw_within(seed, slabs, y * x, count)
+    return View(axis, bearing, slabs, index, order, histogram(engine.backend, grey))
 
 
 def measure(
@@ -111,7 +132,7 @@ def measure(
     samples: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Scene, bank.Measured]:
-    """Measure features in one pass, the face search among them, and label a balanced sample by its faces.
+    """Measure features in one pass over the view's slabs, and label a balanced sample by the faces in them.
 
     Parameters
     ----------
@@ -133,14 +154,14 @@ def measure(
         What was measured of `names`, at the scene's sample.
     """
     asked = names if FACE in names else (*names, FACE)
-    drawn = bank.measure(engine, grey, asked, view.bearing, view.index, progress)
+    drawn = view.measure(engine, grey, asked, progress)
     (cut,) = stats.otsu(view.grey_counts, 2)
     contrast = stats.class_mean(view.grey_counts, cut + 1, 255) - stats.class_mean(view.grey_counts, 0, cut)
     labels = survey.pseudo_labels(drawn.samples[FACE].astype(np.float64) * bank.feature(FACE).step, contrast)
     keep = _balanced(labels, view.order, samples)
     histograms = {name: drawn.histograms[name] for name in names}
     at_sample = {name: drawn.samples[name][keep] for name in names}
-    scene = Scene(view.axis, view.bearing, labels, view.index[keep], labels[keep], view.grey_counts)
+    scene = Scene(view.axis, view.bearing, labels, view.index[keep], labels[keep], view.grey_counts, view.slabs)
     return scene, bank.Measured(histograms, at_sample)
 
 

@@ -94,8 +94,11 @@ class FeatureSettings:
     """A feature whose |r| with a better one is at least this is dropped."""
     fixed: tuple[str, ...] = ()
     """Features kept whatever their score; empty: selected."""
+    measured: int = 4
+    """Of a large volume, one slab of 64 slices in so many is measured to choose and to learn; 1: all of any volume."""
 
     def __post_init__(self) -> None:
+        _integer("features.measured", self.measured, 1, 64)
         _feature_names("features.bank", self.bank)
         _require(len(self.bank) > 0, "features.bank", "at least one feature", self.bank)
         _integer("features.top_k", self.top_k, 1, 64)

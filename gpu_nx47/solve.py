@@ -98,7 +98,7 @@ class _Learned:
     selected: Selected
     trained: Trained
     histograms: dict[str, Histogram]
-    """Of the codes of features over the whole box; empty: they are counted with the probability."""
+    """Of the codes of features where they were measured: in all of the box, in slabs of it, or nowhere (empty)."""
 
 
 def solve(
@@ -134,9 +134,10 @@ def solve(
     scene, chosen, trained = learned.scene, learned.selected, learned.trained
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, learned.histograms, references)
-        own, wanted = (engine, grey, trained.unit, scene.bearing, places), _wanted(settings, learned, story)
+        own = (engine, grey, trained.unit, scene.bearing, places)
+        wanted = _wanted(settings, learned, grey.size, story)
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
-    histograms = learned.histograms or found.histograms
+    histograms = found.histograms or learned.histograms
     _trace_features(story, chosen, histograms, grey.shape, found.sums)
     hardware.release_memory()  # between what tiles leave no volume fits
     with story.stage("segment", "segment_start"):
@@ -187,8 +188,7 @@ def _by_model(
     histograms: dict[str, Histogram] = {}
     with story.stage("features") as progress:
         if references is not None and not references.known(names)[0]:
-            nowhere = np.zeros(0, np.int64)
-            histograms = bank.measure(engine, grey, names, view.bearing, nowhere, progress).histograms
+            histograms = view.measure(engine, grey, names, progress, drawn=False).histograms
     with story.stage("select", "select_start"):
         chosen = _of_model(model, names)
     with story.stage("train", "train_start"):
@@ -196,11 +196,13 @@ def _by_model(
     return _Learned(unlabelled(view), chosen, trained, histograms)
 
 
-def _wanted(settings: Settings, learned: _Learned, story: Story) -> Wanted:
+def _wanted(settings: Settings, learned: _Learned, voxels: int, story: Story) -> Wanted:
     """Return what `infer` is to keep, mark, count and tell beside the probability."""
     forensic = settings.record == FORENSIC
     kept = learned.trained.unit.features if forensic or "features" in settings.save else ()
-    counted = not learned.histograms
+    counted = any(
+        name not in learned.histograms or learned.histograms[name].total < voxels for name in learned.selected.names
+    )
     return Wanted(kept, settings.record != LIGHT, counted, story.traced if forensic else None)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from gpu_nx47 import stats, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 DRAWS_PER_SAMPLE: Final = 4
 """Voxels drawn for each training sample wanted: most are undecided or background."""
 CANDIDATE_STREAM: Final = 1
+SLAB: Final = 64
+"""Slices of the slabs that candidates are measured in: as many as those of a tile, whose margins cost then no more."""
+LEAST_MEASURED: Final = 7_500_000
+"""Voxels that are measured at least, where a volume has as many."""
 
 BACKGROUND, RECTO, UNDECIDED = 0, 1, 2
 FACE, NO_FACE = 0.19, 0.11
@@ -61,6 +67,41 @@ def draw_voxels(seed: int, voxels: int, count: int) -> tuple[NDArray[np.int64], 
     """Return distinct voxel indices drawn from a counter, sorted, and the number of each draw."""
     index = (tables.draws(seed, CANDIDATE_STREAM, 0, count) % np.uint64(voxels)).astype(np.int64)
     return np.unique(index, return_index=True)
+
+
+def measured_slabs(shape: tuple[int, int, int], every: int) -> list[slice]:
+    """Return the slices that candidates are measured in: slabs, evenly spread along z.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the box.
+    every : int
+        >= 1: one slab in so many is measured, more where that were fewer than LEAST_MEASURED voxels.
+
+    Returns
+    -------
+    list of slice
+        Ascending; of the whole box one alone.
+    """
+    depth, height, width = shape
+    slabs = -(-depth // SLAB)
+    some = max(-(-slabs // every), -(-LEAST_MEASURED // (SLAB * height * width)))
+    if some >= slabs:
+        return [slice(0, depth)]
+    numbers = ((2 * k + 1) * slabs // (2 * some) for k in range(some))
+    return [slice(SLAB * n, min(SLAB * (n + 1), depth)) for n in numbers]
+
+
+def draw_within(
+    seed: int, slabs: Sequence[slice], plane: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what `draw_voxels` does, of the voxels of some slabs; a slice of the box has `plane` voxels."""
+    ends = plane * np.cumsum([slab.stop - slab.start for slab in slabs])
+    starts = plane * np.array([slab.start for slab in slabs])
+    place, order = draw_voxels(seed, int(ends[-1]), count)
+    slab = np.searchsorted(ends, place, side="right")
+    return place + (starts - np.append(0, ends[:-1]))[slab], order
 
 
 def fit_axis(index: NDArray[np.int64], normal: NDArray[np.float64], shape: tuple[int, int, int]) -> Axis:

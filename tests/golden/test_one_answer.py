@@ -18,6 +18,9 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from answer import answer, make_root  # noqa: E402 - tests are no package: found by folder
 
+from gpu_nx47 import survey  # noqa: E402
+from gpu_nx47.settings import FeatureSettings  # noqa: E402
+
 NUMBA = importlib.util.find_spec("numba") is not None
 needs_numba = pytest.mark.skipif(not NUMBA, reason="Numba is not installed: the law alone serves here")
 
@@ -41,6 +44,22 @@ def test_the_law_gives_the_frozen_answer(golden, root, tmp_path):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_tile_or_thread_changes_the_answer(golden, root, tmp_path, tile, threads):
     assert answer(root, tmp_path / "out", backend="cpu", tile=tile, threads=threads) == golden
+
+
+@needs_numba
+def test_what_is_measured_in_some_slabs_has_one_answer_too(golden, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "SLAB", 8)
+    monkeypatch.setattr(survey, "LEAST_MEASURED", 1)
+    found = [
+        answer(root, tmp_path / str(number), backend=backend, tile=tile, threads=threads)
+        for number, (backend, tile, threads) in enumerate(
+            [("law", (64, 512, 512), 1), ("cpu", (64, 512, 512), 2), ("cpu", (11, 48, 7), 1), ("cpu", (3, 20, 50), 2)]
+        )
+    ]
+    assert all(one == found[0] for one in found)
+    assert found[0]["counters"]["calc_ops"] < 0.97 * golden["counters"]["calc_ops"], "slabs alone were measured"
+    whole = answer(root, tmp_path / "whole", backend="cpu", features=FeatureSettings(measured=1))
+    assert whole == golden
 
 
 @pytest.mark.skipif(NUMBA, reason="Numba is installed here; .ci/edges runs this where it is not")

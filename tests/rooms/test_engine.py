@@ -28,6 +28,17 @@ def test_tiles_cover_every_voxel_once(shape, tile):
     assert (seen == 1).all()
 
 
+@given(shapes, shapes, st.lists(st.integers(0, 20), max_size=6, unique=True))
+def test_tiles_of_some_slices_cover_them_once_and_nothing_else(shape, tile, ends):
+    ends = sorted(end for end in ends if end <= shape[0])
+    within = [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=False)] or [slice(0, shape[0])]
+    seen = np.zeros(shape, int)
+    for piece, _ in Engine(Meter(law), tile, 1).within(within).map(shape, lambda tile: tile):
+        seen[piece.core] += 1
+    inside = np.isin(np.arange(shape[0]), [z for slab in within for z in range(slab.start, slab.stop)])
+    assert (seen == inside[:, None, None]).all()
+
+
 @given(shapes, shapes, st.integers(0, 6), st.integers(0, 6))
 def test_within_finds_the_inner_crop(shape, tile, a, b):
     inner, outer = sorted((a, b))

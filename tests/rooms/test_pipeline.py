@@ -132,6 +132,7 @@ def test_every_key_of_the_seed_is_there(finished):
         assert set(SEED_KEYS) <= set(entry)
         info = entry["train_info"]
         assert {"selected_hyperparams", "trainings", "train_samples", "label_keep_ratio"} <= set(info)
+        assert info["measured_slices"] == [[0, 42]], "all of a small volume's valid box"
         assert len(info["trainings"]) == 15
         for training in info["trainings"]:
             assert {"val_ce", "objective", "sparsity", "l1", "l2"} <= set(training)

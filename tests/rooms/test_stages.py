@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cpu_fallback import law
-from gpu_nx47 import calibration, neuron, selection, tables
+from gpu_nx47 import calibration, neuron, selection, settings, survey, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.settings import NeuronSettings
 from gpu_nx47.stats import Histogram
@@ -139,3 +141,52 @@ def test_expected_share_is_the_mean_probability():
 
 def test_tables_of_the_kernel_and_the_stage_agree_on_one():
     assert tables.sigmoid_table()[-1] == tables.PROBABILITY_ONE
+
+
+# ------------------------------------------------------------------ where candidates are measured
+@given(st.tuples(*[st.integers(1, 2500)] * 3), st.integers(1, 64))
+def test_enough_is_measured_in_slabs_that_lie_evenly(shape, every):
+    depth, plane = shape[0], shape[1] * shape[2]
+    found = survey.measured_slabs(shape, every)
+    sizes = [slab.stop - slab.start for slab in found]
+    ends = [0, *(end for slab in found for end in (slab.start, slab.stop)), depth]
+    assert ends == sorted(ends)
+    if sum(sizes) == depth:
+        assert found == [slice(0, depth)]
+        return
+    slabs = -(-depth // survey.SLAB)
+    assert every > 1
+    assert sum(sizes) * plane >= survey.LEAST_MEASURED - survey.SLAB * plane  # the last may be thin
+    assert len(sizes) >= slabs / every
+    assert set(sizes[:-1]) <= {survey.SLAB}
+    starts = [slab.start // survey.SLAB for slab in found]
+    gaps = np.diff(starts)
+    assert gaps.max(initial=0) - gaps.min(initial=slabs) <= 1
+    assert abs(starts[0] - (slabs - 1 - starts[-1])) <= 1, "as far from the first slice as from the last"
+
+
+@pytest.mark.parametrize(
+    ("shape", "starts"),
+    [
+        ((192, 192, 192), None),
+        ((320, 320, 320), [64, 192]),
+        ((512, 512, 512), [128, 384]),
+        ((1024, 512, 512), [128, 384, 640, 896]),
+        ((64, 4096, 4096), None),
+    ],
+)
+def test_what_is_measured_of_usual_volumes(shape, starts):
+    found = survey.measured_slabs(shape, settings.Settings().features.measured)
+    assert [slab.start for slab in found] == (starts or [0])
+    assert sum(slab.stop - slab.start for slab in found) == (64 * len(starts) if starts else shape[0])
+
+
+@given(st.lists(st.integers(0, 60), min_size=2, max_size=8, unique=True), st.integers(1, 50), st.integers(1, 500))
+def test_voxels_are_drawn_within_the_slabs_as_from_one_volume(ends, plane, count):
+    ends = sorted(ends)[: len(ends) // 2 * 2]
+    slabs = [slice(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+    index, order = survey.draw_within(47, slabs, plane, count)
+    inside = np.concatenate([np.arange(s.start * plane, s.stop * plane) for s in slabs])
+    place, same = survey.draw_voxels(47, inside.size, count)
+    assert np.array_equal(index, inside[place])
+    assert np.array_equal(order, same)
