@@ -95,7 +95,7 @@ class Chance:
                 family: tally.family(engine, them, masks, golden, rare, sizes, pool.map)
                 for family, them in fakes.items()
             }
-        corners = tally.corner_cubes(engine, probability, masks, golden, shape)
+            corners = tally.corner_cubes(engine, probability, masks, golden, shape, pool.map)
         return cls(shape, golden, tallies, corners, met)
 
 

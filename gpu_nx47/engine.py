@@ -280,7 +280,7 @@ class Engine:
         counted: Callable[[Tile], list[tuple[Tile, Result]]],
         progress: Callable[[int, int], Any] | None,
     ) -> Iterator[tuple[Tile, Result]]:
-        if self.threads == 1:
+        if self.threads == 1 or len(pieces) == 1:  # where one is all there is, its caller may be one of many
             for done, tile in enumerate(pieces, 1):
                 yield from counted(tile)
                 if progress:

@@ -66,7 +66,14 @@ ALIGNED: Final = 0.15
 def draw_voxels(seed: int, voxels: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return distinct voxel indices drawn from a counter, sorted, and the number of each draw."""
     index = (tables.draws(seed, CANDIDATE_STREAM, 0, count) % np.uint64(voxels)).astype(np.int64)
-    return np.unique(index, return_index=True)
+    bits = max(1, count - 1).bit_length()
+    if (voxels - 1) >> (63 - bits):  # some hundred teravoxels
+        return np.unique(index, return_index=True)
+    # Place and number in one integer: numbers are sorted four times as fast as places with their order.
+    both = np.sort(index << bits | np.arange(count))
+    place = both >> bits
+    first = np.concatenate([[True], place[1:] != place[:-1]]) if count else np.zeros(0, np.bool_)
+    return place[first], both[first] & ((1 << bits) - 1)
 
 
 def measured_slabs(shape: tuple[int, int, int], every: int) -> list[slice]:

@@ -173,11 +173,19 @@ def _found(
 
 
 def corner_cubes(
-    engine: Engine, probability: NDArray[np.uint16], masks: Masks, golden: int, shape: Sequence[int]
+    engine: Engine,
+    probability: NDArray[np.uint16],
+    masks: Masks,
+    golden: int,
+    shape: Sequence[int],
+    each: Callable[..., Iterable[Any]] = map,
 ) -> Mapping[str, Sequence[int]]:
     """Count per cube at the corners of the volume, in cubes of the size of a surrogate's corner."""
-    places = _cubes(probability.shape, shape)
-    return _joined([count_cube(engine, np.ascontiguousarray(probability[p]), masks, golden) for p in places])
+
+    def count(place: tuple[slice, ...]) -> dict[str, int]:
+        return count_cube(engine, np.ascontiguousarray(probability[place]), masks, golden)
+
+    return _joined(list(each(count, _cubes(probability.shape, shape))))
 
 
 def _cubes(whole: Sequence[int], surrogate: Sequence[int]) -> list[tuple[slice, ...]]:

@@ -6,6 +6,7 @@ never joins two of its components, but for what floats in a cavity that is fille
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -149,16 +150,24 @@ def near(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the mask voxels (flat indices) that voxels of groups touch, and the group of each; with repeats."""
     flat = mask.reshape(-1)
-    place = np.unravel_index(index, mask.shape)
+    steps = (mask.shape[1] * mask.shape[2], mask.shape[2], 1)
+    planes, rows, columns = map(_beside, np.unravel_index(index, mask.shape), mask.shape, steps)
     found, beside = [], []
-    for step in np.ndindex(3, 3, 3):
-        # At the border a voxel stands in for its neighbour outside: it touches nothing new.
-        moved = tuple(np.clip(p + s - 1, 0, n - 1) for p, s, n in zip(place, step, mask.shape, strict=True))
-        there = np.ravel_multi_index(moved, mask.shape)
+    for plane, row, column in itertools.product(planes, rows, columns):
+        there = plane + row
+        there += column
         touches = flat[there]
         found.append(there[touches])
         beside.append(group[touches])
     return np.concatenate(found), np.concatenate(beside)
+
+
+def _beside(place: NDArray[np.int64], length: int, step: int) -> tuple[NDArray[np.int64], ...]:
+    """Return what places of an axis, the ones before and the ones behind them, add to a flat index.
+
+    At the border a voxel stands in for its neighbour outside: it touches nothing new.
+    """
+    return step * np.maximum(place - 1, 0), step * place, step * np.minimum(place + 1, length - 1)
 
 
 def touched(

@@ -190,3 +190,11 @@ def test_voxels_are_drawn_within_the_slabs_as_from_one_volume(ends, plane, count
     place, same = survey.draw_voxels(47, inside.size, count)
     assert np.array_equal(index, inside[place])
     assert np.array_equal(order, same)
+
+
+@given(st.integers(1, 1 << 62) | st.integers(1, 50), st.integers(0, 300))
+def test_draws_are_distinct_and_know_their_first_number(voxels, count):
+    index, order = survey.draw_voxels(47, voxels, count)
+    drawn = (tables.draws(47, survey.CANDIDATE_STREAM, 0, count) % np.uint64(voxels)).astype(np.int64)
+    assert index.tolist() == sorted(set(drawn.tolist()))
+    assert order.tolist() == [drawn.tolist().index(one) for one in index.tolist()]
