@@ -3,8 +3,8 @@
 Two trees (folders with `gpu_nx47` and `cpu_fallback`) are the sharper way: a worker process for each does the same case
 one after the other, in alternating order, so that whatever slows the machine slows both; each pair gives one ratio. The
 workers are started anew a few times, because where a process happens to lie in memory moves its times for as long as it
-lives. Two result files hold times beside those of a reference work that took turns with the kernels; the quotients are
-compared.
+lives; for the same reason what is told is measured again by new workers, twice, and told only if it is each time. Two
+result files hold times beside those of a reference work that took turns with the kernels; the quotients are compared.
 
 Notes
 -----
@@ -27,14 +27,14 @@ import os
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gpu_nx47.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 PAIR_MARGIN: Final = 0.05
 """Of trees measured in turns: what a kernel may lose without being told."""
@@ -45,6 +45,8 @@ LEVEL: Final = 0.01
 GENERATIONS: Final = 3
 PAIRS: Final = 21
 """In each generation of workers."""
+AGAIN: Final = 2
+"""Times that what differs is measured once more: the pairs of one generation share where their processes lie."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,13 @@ def compare(
         Not two files nor two folders, or not what they should be.
     """
     if a.is_dir() and b.is_dir():
-        pairs = in_pairs(a, b, size=size, backend=backend, wanted=case, tell=tell)
-        return [paired(name, times, LEVEL / len(pairs)) for name, times in pairs.items()]
+        way: dict[str, Any] = {"size": size, "backend": backend, "wanted": case, "tell": tell}
+        pairs = in_pairs(a, b, **way)
+        level = LEVEL / len(pairs)
+        return confirmed(
+            [paired(name, times, level) for name, times in pairs.items()],
+            lambda names: [paired(*found, level) for found in in_pairs(a, b, **way, only=names).items()],
+        )
     if a.is_file() and b.is_file():
         left, right = _quotients(a), _quotients(b)
         both = [name for name in left if name in right and case in name]
@@ -101,6 +108,17 @@ def paired(case: str, pairs: Sequence[tuple[float, float]], level: float) -> Ver
     chances = [_at_least(max(up, down), len(ratios)), _at_least(len(ratios), len(ratios))]
     said = "slower" if up > down else "faster"
     return _verdict(case, statistics.median(ratios), chances, said, level)
+
+
+def confirmed(first: Sequence[Verdict], measure: Callable[[set[str]], Sequence[Verdict]]) -> list[Verdict]:
+    """Return verdicts of which those that differ were measured again: what then says otherwise is said."""
+    found = {verdict.case: verdict for verdict in first}
+    for _ in range(AGAIN):
+        differ = {name for name, verdict in found.items() if verdict.said in ("slower", "faster")}
+        for verdict in measure(differ) if differ else ():
+            if verdict.said != found[verdict.case].said:
+                found[verdict.case] = replace(verdict, said="same")
+    return list(found.values())
 
 
 def apart(case: str, a: Sequence[float], b: Sequence[float], level: float) -> Verdict:
@@ -159,9 +177,16 @@ def _quotients(path: Path) -> dict[str, list[float]]:
 
 
 def in_pairs(
-    a: Path, b: Path, *, size: int, backend: str, wanted: str = "", tell: Callable[[str], Any] = lambda _: None
+    a: Path,
+    b: Path,
+    *,
+    size: int,
+    backend: str,
+    wanted: str = "",
+    only: Collection[str] | None = None,
+    tell: Callable[[str], Any] = lambda _: None,
 ) -> dict[str, list[tuple[float, float]]]:
-    """Measure two trees in turns; return the seconds of (A, B) of each kernel that both have."""
+    """Measure two trees in turns; return the seconds of (A, B) of each kernel, or of `only` some, that both have."""
     for tree in (a, b):
         if not (tree / "gpu_nx47").is_dir() or not (tree / "cpu_fallback").is_dir():
             raise UsageError(f"{tree}: expected a folder with gpu_nx47 and cpu_fallback")
@@ -169,7 +194,7 @@ def in_pairs(
     for generation in range(GENERATIONS):
         tell(f"workers {generation + 1} of {GENERATIONS}")
         with _Worker(a, size, backend, wanted) as left, _Worker(b, size, backend, wanted) as right:
-            for case in (case for case in left.cases if case in right.cases):
+            for case in (case for case in left.cases if case in right.cases and (only is None or case in only)):
                 left.seconds(case)  # warm: compiled, its pages there
                 right.seconds(case)
                 found.setdefault(case, []).extend(_turns(left, right, case))

@@ -32,6 +32,24 @@ def test_a_fifth_is_told_and_nothing_else_is(seed):
     assert compare.paired("a", drawn(seed, 1 / 1.2), LEVEL).said == "faster"
 
 
+def test_what_new_workers_do_not_say_again_is_not_told():
+    def said(*words):
+        return [compare.Verdict(name, 1.2, 0.0, word) for name, word in zip("abcd", words, strict=True)]
+
+    rounds = [said("slower", "slower", "slower", "faster"), said("slower", "same", "slower", "slower")]
+    asked = []
+
+    def measure(names):
+        asked.append(names)
+        return [verdict for verdict in rounds[len(asked) - 1] if verdict.case in names]
+
+    found = compare.confirmed(said("slower", "slower", "same", "faster"), measure)
+    assert asked == [{"a", "b", "d"}, {"a", "b", "d"}]
+    assert [verdict.said for verdict in found] == ["slower", "same", "same", "same"]
+    assert len(compare.confirmed(said("same", "same", "same", "too few rounds"), measure)) == 4
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_of_results_apart_too(seed):
     rng = np.random.default_rng([48, seed])
