@@ -95,7 +95,7 @@ class FeatureSettings:
     fixed: tuple[str, ...] = ()
     """Features kept whatever their score; empty: selected."""
     measured: int = 4
-    """Of a large volume, one slab of 64 slices in so many is measured to choose and to learn; 1: all of any volume."""
+    """One slab of at most 56 slices in so many of a large volume is measured to choose and learn; 1: all of any."""
 
     def __post_init__(self) -> None:
         _integer("features.measured", self.measured, 1, 64)

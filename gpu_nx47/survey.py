@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 DRAWS_PER_SAMPLE: Final = 4
 """Voxels drawn for each training sample wanted: most are undecided or background."""
 CANDIDATE_STREAM: Final = 1
-SLAB: Final = 64
-"""Slices of the slabs that candidates are measured in: as many as those of a tile, whose margins cost then no more."""
+SLAB: Final = 56
+"""Slices, at most, of the slabs that candidates are measured in: those of a tile, whose margins cost then no more."""
 LEAST_MEASURED: Final = 7_500_000
 """Voxels that are measured at least, where a volume has as many."""
 
@@ -93,11 +93,11 @@ def measured_slabs(shape: tuple[int, int, int], every: int) -> list[slice]:
     """
     depth, height, width = shape
     slabs = -(-depth // SLAB)
-    some = max(-(-slabs // every), -(-LEAST_MEASURED // (SLAB * height * width)))
+    some = max(-(-slabs // every), -(-LEAST_MEASURED // (depth // slabs * height * width)))
     if some >= slabs:
         return [slice(0, depth)]
     numbers = ((2 * k + 1) * slabs // (2 * some) for k in range(some))
-    return [slice(SLAB * n, min(SLAB * (n + 1), depth)) for n in numbers]
+    return [slice(n * depth // slabs, (n + 1) * depth // slabs) for n in numbers]
 
 
 def draw_within(
