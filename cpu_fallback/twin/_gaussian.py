@@ -11,6 +11,7 @@ from cpu_fallback._border import reflect_index
 from cpu_fallback.law._gaussian import HIGHEST, accept_band_pass, accept_gaussian, accept_gaussians
 from cpu_fallback.twin._floats import WIDTH, add, add_bytes, add_product, load, load_bytes, same, store
 from cpu_fallback.twin._jit import compiled, inner
+from cpu_fallback.twin._room import room
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def _in_window(grey: NDArray[np.uint8], taps: NDArray[np.float32], window: Windo
     # The taps are copied: Numba would compile once more for a read-only table.
     # The last step of a row ends behind it: in the next row, which comes later, or in the room at the end.
     height, width = reached.shape[1:]
-    rooms = [np.empty(n + STEP, np.float32) for n in (height * width, width + 2 * radius, result.shape[2])]
+    rooms = [room(n + STEP, np.float32) for n in (height * width, width + 2 * radius, result.shape[2])]
     rows = np.empty((2, taps.size), np.uint64)
     _smooth(place, reached.shape[1:], taps.copy(), at_z, at_y, at_x, first, *rooms, rows, result)
     return result

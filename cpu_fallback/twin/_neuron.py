@@ -9,6 +9,7 @@ import numpy as np
 from cpu_fallback import _checks
 from cpu_fallback.twin._floats import WIDTH, add_product, load, ramp, same, standardised, store, store_logits
 from cpu_fallback.twin._jit import compiled, inner
+from cpu_fallback.twin._room import room
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def _say(
         np.array([*(one for _, offsets in hidden for one in offsets), bias], np.float32),
     )
     flips = np.array([0x8000 * (codes.dtype == np.int16) for codes in features], np.int32)
-    rooms = np.empty((2, WIDTH * int(layers[0].max())), np.float32), np.empty(WIDTH, np.int32)
+    rooms = room((2, WIDTH * int(layers[0].max())), np.float32), room(WIDTH, np.int32)
     given = (flips, mean.copy(), scale.copy(), *layers, sigmoid, *rooms)
     flat = [codes.reshape(-1) for codes in features]
     result = np.empty(flat[0].size, np.uint16)
@@ -100,7 +101,7 @@ def neuron_sums(
     """Twin of law.neuron_sums."""
     _checks.sample(x, y, weights, sigmoid, softplus)
     gradient = np.zeros(len(weights) + 1, np.int64)
-    rooms = np.empty(SAMPLES, np.float32), np.empty(SAMPLES, np.int32), np.empty(SAMPLES, np.int32)
+    rooms = room(SAMPLES, np.float32), room(SAMPLES, np.int32), room(SAMPLES, np.int32)
     loss = _sums(x, y, weights, np.float32(bias), sigmoid, softplus, *rooms, gradient)
     return gradient, int(loss)
 
