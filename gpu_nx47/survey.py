@@ -67,7 +67,7 @@ def draw_voxels(seed: int, voxels: int, count: int) -> tuple[NDArray[np.int64], 
     """Return distinct voxel indices drawn from a counter, sorted, and the number of each draw."""
     index = (tables.draws(seed, CANDIDATE_STREAM, 0, count) % np.uint64(voxels)).astype(np.int64)
     bits = max(1, count - 1).bit_length()
-    if (voxels - 1) >> (63 - bits):  # some hundred teravoxels
+    if (voxels - 1) >> (63 - bits):  # both do not fit: beyond 8 teravoxels, of a million draws
         return np.unique(index, return_index=True)
     # Place and number in one integer: numbers are sorted four times as fast as places with their order.
     both = np.sort(index << bits | np.arange(count))

@@ -111,7 +111,7 @@ def paired(case: str, pairs: Sequence[tuple[float, float]], level: float) -> Ver
 
 
 def confirmed(first: Sequence[Verdict], measure: Callable[[set[str]], Sequence[Verdict]]) -> list[Verdict]:
-    """Return verdicts of which those that differ were measured again: what then says otherwise is said."""
+    """Return verdicts of which those that differ were measured again; what does not differ each time is the same."""
     found = {verdict.case: verdict for verdict in first}
     for _ in range(AGAIN):
         differ = {name for name, verdict in found.items() if verdict.said in ("slower", "faster")}
