@@ -381,15 +381,14 @@ def measure(
 
 def _look(features: TileBank, names: Sequence[str], point: NDArray[np.int64], found: _Counts) -> _Picked:
     """Add the counts of the codes of some features to those found, and return the codes at the sample's points."""
-    backend, core = features.backend, features.tile.core
-    inside = np.flatnonzero(
-        np.logical_and.reduce([(at >= s.start) & (at < s.stop) for at, s in zip(point, core, strict=True)])
-    )
-    z, y, x = (at[inside] - s.start for at, s in zip(point, core, strict=True))
+    backend, tile = features.backend, features.tile
+    inside = tile.inside(point)
+    z, y, x = (at[inside] - start for at, start in zip(point, tile.start, strict=True))
+    height, width = tile.stop[1] - tile.start[1], tile.stop[2] - tile.start[2]
+    flat = backend.to_device((z * height + y) * width + x)
     picked = {}
     for name in names:
         codes = features.codes(name)
-        flat = backend.to_device((z * codes.shape[1] + y) * codes.shape[2] + x)
         picked[name] = backend.to_host(backend.gather(codes, index=flat))
         counts = backend.histogram(codes)
         before = found.get(name)

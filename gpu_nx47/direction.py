@@ -15,7 +15,7 @@ import numpy as np
 
 from cpu_fallback.law import DIRECTION_NONE, DIRECTION_OPPOSITE
 from gpu_nx47 import tables
-from gpu_nx47.engine import slabs
+from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def measure(engine: Engine, grey: NDArray[np.uint8], progress: Callable[[int, in
     return field
 
 
-def turned(field: Field, axis: NDArray[np.int32]) -> Field:
+def turned(field: Field, axis: NDArray[np.int32], threads: int = 1) -> Field:
     """Turn every normal so that it points away from the axis.
 
     Parameters
@@ -92,19 +92,25 @@ def turned(field: Field, axis: NDArray[np.int32]) -> Field:
     field : Field
     axis : numpy.ndarray of int32, shape (Z, 2)
         The scroll's axis in each slice of the box, (y, x) in 1/8 voxel.
+    threads : int
+        Slices turned at once.
     """
     vector = np.rint(tables.direction_vectors() * (1 << 14)).astype(np.int64)
+    along_y, along_x = (np.ascontiguousarray(vector[:, k]) for k in (1, 2))
+    other = opposite(np.arange(len(vector), dtype=np.uint16))
     direction = np.empty_like(field.direction)
-    _, y, x = field.direction.shape
     # The middle of a cell lies half a voxel behind its first one.
-    here_y, here_x = (8 * CELL * np.arange(n, dtype=np.int64) + 4 for n in (y, x))
-    for part in slabs(field.direction.shape):
-        code = field.direction[part]
-        line = axis[np.minimum(np.arange(part.start, part.stop)[: len(code)] * CELL, len(axis) - 1)].astype(np.int64)
-        away_y = here_y[None, :, None] - line[:, 0, None, None]
-        away_x = here_x[None, None, :] - line[:, 1, None, None]
-        inward = vector[code, 1] * away_y + vector[code, 2] * away_x < 0
-        direction[part] = np.where(inward, opposite(code), code)
+    here_y, here_x = (8 * CELL * np.arange(n, dtype=np.int64) + 4 for n in field.direction.shape[1:])
+
+    def some(run: range) -> None:
+        for z in run:  # a slice at a time stays in the cache
+            code = field.direction[z]
+            line_y, line_x = axis[min(z * CELL, len(axis) - 1)]
+            away = along_y.take(code) * (here_y - line_y)[:, None]
+            away += along_x.take(code) * (here_x - line_x)
+            direction[z] = np.where(away < 0, other.take(code), code)
+
+    spread(len(direction), some, threads, "nx47-turn")
     return replace(field, direction=direction, outward=True)
 
 
@@ -132,6 +138,6 @@ class Bearing:
     """None: no feature that needs it will be asked for."""
 
     @classmethod
-    def of(cls, axis: NDArray[np.int32] | None, field: Field) -> Bearing:
+    def of(cls, axis: NDArray[np.int32] | None, field: Field, threads: int = 1) -> Bearing:
         """Return axis and directions, these turned away from it where it is known."""
-        return cls(axis, field if axis is None else turned(field, axis))
+        return cls(axis, field if axis is None else turned(field, axis, threads))

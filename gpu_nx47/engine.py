@@ -70,6 +70,14 @@ class Tile:
         )
         return z, y, x
 
+    def inside(self, point: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which of some points, (3, n), lie in the core, ascending."""
+        inside = np.arange(point.shape[1])
+        for at, start, stop in zip(point, self.start, self.stop, strict=True):
+            here = at[inside]  # of few only, behind the first axis
+            inside = inside[(here >= start) & (here < stop)]
+        return inside
+
     def halves(self) -> list[Tile]:
         """Return the tile in two parts, cut across its longest axis; one voxel is no longer cut."""
         axis = max(range(3), key=lambda a: self.stop[a] - self.start[a])

@@ -158,7 +158,7 @@ def measure(
     (cut,) = stats.otsu(view.grey_counts, 2)
     contrast = stats.class_mean(view.grey_counts, cut + 1, 255) - stats.class_mean(view.grey_counts, 0, cut)
     labels = survey.pseudo_labels(drawn.samples[FACE].astype(np.float64) * bank.feature(FACE).step, contrast)
-    keep = _balanced(labels, view.order, samples)
+    keep = balanced(labels, view.order, samples)
     histograms = {name: drawn.histograms[name] for name in names}
     at_sample = {name: drawn.samples[name][keep] for name in names}
     scene = Scene(view.axis, view.bearing, labels, view.index[keep], labels[keep], view.grey_counts, view.slabs)
@@ -200,15 +200,17 @@ def orient(
     if not sided:
         return Axis((grey.shape[1] - 1) / 2, (grey.shape[2] - 1) / 2, 0.0, "not asked for"), Bearing.of(None, field)
     if line is not None:
-        return Axis.of(line), Bearing.of(line, field)
+        return Axis.of(line), Bearing.of(line, field, engine.threads)
     axis = survey.fit_axis(index, direction.normals_at(field, index, grey.shape), grey.shape)
     sure = axis.confidence >= survey.AXIS_LIMIT
-    return axis, Bearing.of(axis.eighths(grey.shape[0]) if sure else None, field)
+    return axis, Bearing.of(axis.eighths(grey.shape[0]) if sure else None, field, engine.threads)
 
 
-def _balanced(labels: NDArray, order: NDArray, wanted: int) -> NDArray[np.int64]:
+def balanced(labels: NDArray, order: NDArray, wanted: int) -> NDArray[np.int64]:
     """Return the positions of the sample: rectos first come first served up to half, background for the rest."""
-    by_draw = np.argsort(order, kind="stable")
+    by_draw = np.full(int(order.max(initial=-1)) + 1, -1)
+    by_draw[order] = np.arange(len(order))
+    by_draw = by_draw[by_draw >= 0]
     recto = by_draw[labels[by_draw] == survey.RECTO][: wanted // 2]
     background = by_draw[labels[by_draw] == survey.BACKGROUND][: wanted - len(recto)]
     return np.sort(np.concatenate([recto, background]))

@@ -136,7 +136,7 @@ def fit_axis(index: NDArray[np.int64], normal: NDArray[np.float64], shape: tuple
     length = np.sqrt(gy * gy + gx * gx)
     if not length.any():
         return Axis(y0, x0, 0.0, "no sheets")
-    keep = np.argsort(-length, kind="stable")[: max(64, len(length) // 8)]
+    keep = longest(length, max(64, len(length) // 8))
     keep = keep[length[keep] > 0]
     _, y, x = np.unravel_index(index[keep], shape)
     ty, tx = -gx[keep] / length[keep], gy[keep] / length[keep]
@@ -166,6 +166,16 @@ def fit_axis(index: NDArray[np.int64], normal: NDArray[np.float64], shape: tuple
     cosine = (tx * ry - ty * rx) / away
     aligned = stats.exact_sum(cosine * cosine, 1 << 20) / len(keep)
     return Axis(y0 + cy, x0 + cx, float(min(1.0, sure, max(0.0, (aligned - 0.5) / ALIGNED))), "normals")
+
+
+def longest(length: Floats, count: int) -> NDArray[np.int64]:
+    """Return which of some lengths are the longest, ascending; of equal ones the first."""
+    if count >= len(length):
+        return np.arange(len(length))
+    least = np.partition(length, len(length) - count)[len(length) - count]
+    longer, equal = length > least, np.flatnonzero(length == least)
+    longer[equal[: count - np.count_nonzero(longer)]] = True
+    return np.flatnonzero(longer)
 
 
 def _moments(ty: Floats, tx: Floats, offset: Floats, weight: Floats) -> dict[str, float]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpu_fallback import law
-from gpu_nx47 import calibration, neuron, selection, settings, survey, tables
+from gpu_nx47 import calibration, neuron, scene, selection, settings, stats, survey, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.settings import NeuronSettings
 from gpu_nx47.stats import Histogram
@@ -198,3 +198,27 @@ def test_draws_are_distinct_and_know_their_first_number(voxels, count):
     drawn = (tables.draws(47, survey.CANDIDATE_STREAM, 0, count) % np.uint64(voxels)).astype(np.int64)
     assert index.tolist() == sorted(set(drawn.tolist()))
     assert order.tolist() == [drawn.tolist().index(one) for one in index.tolist()]
+
+
+@given(st.lists(st.integers(0, 5), max_size=40), st.integers(1, 20))
+def test_the_longest_are_those_of_a_stable_sort(lengths, count):
+    length = np.array(lengths, np.float64)
+    assert survey.longest(length, count).tolist() == sorted(np.argsort(-length, kind="stable")[:count].tolist())
+
+
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=40), st.sets(st.integers(-9, 9)))
+def test_information_bins_a_code_as_a_search_among_the_edges_does(codes, edges):
+    codes, edges = np.array(codes, np.int32), np.array(sorted(edges), np.int64)
+    labels = np.arange(len(codes)) % 2
+    bins = np.searchsorted(edges, codes, side="left")
+    assert stats.mutual_information(codes, labels, edges) == stats.mutual_information(bins, labels, np.arange(len(edges)))
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 12), st.randoms())
+def test_a_sample_takes_voxels_in_the_order_of_their_draw(labels, wanted, random):
+    order = np.array(random.sample(range(60), len(labels)))
+    labels = np.array(labels, np.uint8)
+    drawn = sorted(range(len(labels)), key=lambda k: order[k])
+    rectos = [k for k in drawn if labels[k] == survey.RECTO][: wanted // 2]
+    others = [k for k in drawn if labels[k] == survey.BACKGROUND][: wanted - len(rectos)]
+    assert scene.balanced(labels, order, wanted).tolist() == sorted(rectos + others)
