@@ -211,7 +211,9 @@ def test_information_bins_a_code_as_a_search_among_the_edges_does(codes, edges):
     codes, edges = np.array(codes, np.int32), np.array(sorted(edges), np.int64)
     labels = np.arange(len(codes)) % 2
     bins = np.searchsorted(edges, codes, side="left")
-    assert stats.mutual_information(codes, labels, edges) == stats.mutual_information(bins, labels, np.arange(len(edges)))
+    assert stats.mutual_information(codes, labels, edges) == stats.mutual_information(
+        bins, labels, np.arange(len(edges))
+    )
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 12), st.randoms())
