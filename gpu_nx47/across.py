@@ -111,14 +111,13 @@ class Across:
             grey = self._tile.cut(self._grey, outer + radius, self._margin)
             smooth = self._backend.gaussian(grey, taps=tables.gaussian_taps(SIGMA))
             offsets = tables.disk_offsets(DISK)
-            found = self._sum(
+            self._along = self._sum(
                 self._tile.cut(smooth, outer, outer + radius),
-                outer,
+                (most, outer),
                 offsets,
                 mean_weights(offsets.shape[1]),
                 DISK_SHIFT,
             )
-            self._along = self._tile.cut(found, most, outer)
         return self._tile.cut(self._along, most if margin is None else margin, most)
 
     def step(self, margin: int = 0, *, back: bool = False) -> Any:
@@ -129,10 +128,15 @@ class Across:
         if back not in self._steps:
             most = STEP_REACH + LAYER_REACH
             weights = np.array(STEP_WEIGHTS, np.int32)
-            found = self._sum(
-                self.along(most), most, tables.line_offsets(STEP), weights, STEP_SHIFT, signed=True, back=back
+            self._steps[back] = self._sum(
+                self.along(most),
+                (LAYER_REACH, most),
+                tables.line_offsets(STEP),
+                weights,
+                STEP_SHIFT,
+                signed=True,
+                back=back,
             )
-            self._steps[back] = self._tile.cut(found, LAYER_REACH, most)
         return self._tile.cut(self._steps[back], margin, LAYER_REACH)
 
     def profile(self, voxels: int) -> Any:
@@ -158,8 +162,7 @@ class Across:
         sign does not matter.
         """
         offsets, weights = tables.line_offsets((0.0, float(voxels), -float(voxels))), np.array(RIDGE_WEIGHTS, np.int32)
-        found = self._sum(self.along(voxels), voxels, offsets, weights, RIDGE_SHIFT, signed=True)
-        return self._tile.cut(found, 0, voxels)
+        return self._sum(self.along(voxels), (0, voxels), offsets, weights, RIDGE_SHIFT, signed=True)
 
     def face(self) -> Any:
         """Return the sharpest step that lies at most two voxels before a voxel, 1/64 grey; 0 where none is a peak.
@@ -176,13 +179,13 @@ class Across:
         direction, phase = self._cells(self._tile, LAYER_REACH, back)
         offsets = tables.line_offsets(LAYER)
         steps = self.step(LAYER_REACH, back=back)
-        found = self._backend.directional_peak(steps, direction, phase=phase, offsets=offsets)
-        return self._tile.cut(found, 0, LAYER_REACH)
+        window = self._tile.within(0, LAYER_REACH)
+        return self._backend.directional_peak(steps, direction, phase=phase, offsets=offsets, window=window)
 
     def _sum(
         self,
         codes: Any,
-        margin: int,
+        margins: tuple[int, int],
         offsets: NDArray[np.int8],
         weights: NDArray[np.int32],
         shift: int,
@@ -190,7 +193,9 @@ class Across:
         signed: bool = False,
         back: bool = False,
     ) -> Any:
-        direction, phase = self._cells(self._tile, margin, back)
+        """Return a sum on the core with the first margin, of codes on the core with the second."""
+        inner, outer = margins
+        direction, phase = self._cells(self._tile, outer, back)
         return self._backend.directional_sum(
             codes,
             direction,
@@ -199,6 +204,7 @@ class Across:
             weights=weights,
             shift=shift,
             signed=signed,
+            window=self._tile.within(inner, outer),
         )
 
     def _cells(self, tile: Tile, margin: int, back: bool = False) -> tuple[Any, tuple[int, int, int]]:
@@ -244,10 +250,10 @@ def voted(
             weights=weights,
             shift=DISK_SHIFT,
             signed=False,
+            window=tile.within(0, VOTE_REACH),
         )
-        core = tile.cut(found, 0, VOTE_REACH)
-        whole[tile.core] = backend.to_host(core)  # here: results that wait would be kept
-        counted: NDArray[np.int64] = backend.histogram(core)
+        whole[tile.core] = backend.to_host(found)  # here: results that wait would be kept
+        counted: NDArray[np.int64] = backend.histogram(found)
         return counted
 
     counts = np.zeros(65_536, np.int64)

@@ -74,9 +74,10 @@ def measure(engine: Engine, grey: NDArray[np.uint8], progress: Callable[[int, in
     def cells(tile: Tile) -> tuple[NDArray, NDArray]:
         z, y, x = (slice(CELL * s.start, CELL * s.stop) for s in tile.crop(HALO))
         smooth = backend.gaussian(backend.to_device(grey[z, y, x].copy()), taps=tables.gaussian_taps(SIGMA))
-        core = tile.within(0, HALO)
-        direction, planarity = (backend.to_host(a)[core] for a in backend.directions(smooth, radius=RADIUS))
-        return direction, planarity
+        inner = zip(tile.within(0, HALO), smooth.shape, strict=True)
+        window = tuple(slice(CELL * s.start, min(CELL * s.stop, n)) for s, n in inner)
+        direction, planarity = backend.directions(smooth, radius=RADIUS, window=window)
+        return backend.to_host(direction), backend.to_host(planarity)
 
     field = Field(np.empty(shape, np.uint16), np.empty(shape, np.uint8))
     for tile, (direction, planarity) in engine.coarser(CELL).map(shape, work, progress):

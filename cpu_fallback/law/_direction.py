@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Window
+
 DIRECTION_STEPS: Final = 24
 """Steps of a face of the cube map, on each of its two axes."""
 DIRECTION_OPPOSITE: Final = 3 * DIRECTION_STEPS**2
@@ -31,17 +33,27 @@ _SQUARING: Final = 6 * 5 + 2 + 6  # products and sums; the trace; quotients
 _CODE: Final = 3 + 6 + 1 + 2 * 4 + 4  # the row; the longest; its face; quotient, sum, product and bound twice; the code
 _PLANARITY: Final = 3 * 5 + 2 * 5 + 2 + 14 + 7 + 6  # A v; both dots; l1, s; q; l2; the code
 OPERATIONS: dict[str, Callable[..., float]] = {
-    "directions": lambda *, radius=4: _VOXEL + (_SUMS + _TENSOR + SQUARINGS * _SQUARING + _CODE + _PLANARITY) / 8,
+    "directions": lambda *, radius=4, window=None: (
+        _VOXEL + (_SUMS + _TENSOR + SQUARINGS * _SQUARING + _CODE + _PLANARITY) / 8
+    ),
 }
 
 
-def accept_directions(smooth: NDArray[np.uint16], radius: int) -> None:
-    """Refuse what `directions` does not define, for law and twin alike."""
+def accept_directions(smooth: NDArray[np.uint16], radius: int, window: Window | None) -> Window:
+    """Refuse what `directions` does not define, for law and twin alike; return the cells of its window."""
     _checks.volume("directions", smooth, np.uint16)
     _checks.integer("directions", "radius", radius, 1, 8)
+    z, y, x = _checks.window("directions", smooth.shape, window)
+    for part, length in zip((z, y, x), smooth.shape, strict=True):
+        if part.start % 2 or (part.stop % 2 and part.stop != length):
+            raise ValueError(f"directions: expected a window of whole cells, got {window!r}")
+    z, y, x = (slice(part.start // 2, (part.stop + 1) // 2) for part in (z, y, x))
+    return z, y, x
 
 
-def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+def directions(
+    smooth: NDArray[np.uint16], /, *, radius: int = 4, window: Window | None = None
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Return the direction across the sheets in cells of 2 x 2 x 2 voxels, and how plane they are there.
 
     Parameters
@@ -50,10 +62,13 @@ def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArr
         Q8.8 codes of `gaussian`.
     radius : int
         Of the two box sums over the cells, 1..8 cells.
+    window : tuple of slice, optional
+        Part of the array (z, y, x) whose cells are asked for, whole cells; by default all of it. What lies outside is
+        read; of the steps before the last, what the window needs is computed.
 
     Returns
     -------
-    direction : numpy.ndarray of uint16, shape (ceil(z/2), ceil(y/2), ceil(x/2))
+    direction : numpy.ndarray of uint16, shape (ceil(z/2), ceil(y/2), ceil(x/2)) of the window
         Codes 0..DIRECTION_OPPOSITE - 1 of a line, or DIRECTION_NONE where nothing differs within reach.
     planarity : numpy.ndarray of uint8, same shape
         1/255: 0 no direction leads (or none is there), 255 one alone.
@@ -63,7 +78,7 @@ def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArr
     TypeError
         Not a NumPy array of uint16, or `radius` is not an integer.
     ValueError
-        Not a non-empty C-contiguous volume, or `radius` outside 1..8.
+        Not a non-empty C-contiguous volume, `radius` outside 1..8, or a window out of range or of parts of cells.
 
     Notes
     -----
@@ -90,7 +105,7 @@ def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArr
       for its step (3.4 degrees at most) and planarity exact to 2/255; below, it may be .03 too low. Unit: none.
     - Source: the structure tensor and its eigenvector by powers: Bigun and Granlund 1987; Knutsson 1989.
     """
-    accept_directions(smooth, radius)
+    within = accept_directions(smooth, radius, window)
     cells = tuple((n + 1) // 2 for n in smooth.shape)
     sums = np.empty((len(PAIRS), *cells), np.int64)
     for z in range(cells[0]):
@@ -98,8 +113,9 @@ def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArr
     for one in sums:
         for axis in (0, 1, 2, 0, 1, 2):
             one[...] = _box_sum(one, axis, radius)
-    direction, planarity = np.empty(cells, np.uint16), np.empty(cells, np.uint8)
-    for z in range(cells[0]):
+    sums = sums[:, *within]
+    direction, planarity = np.empty(sums.shape[1:], np.uint16), np.empty(sums.shape[1:], np.uint8)
+    for z in range(len(direction)):
         direction[z], planarity[z] = _leading(sums[:, z])
     return direction, planarity
 

@@ -27,13 +27,13 @@ _CELL: Final = 1 / 8  # its direction is in range
 OPERATIONS: dict[str, Callable[..., float]] = {
     # a product and a sum for each; two bounds; a shift rounds with one sum and one shift. Finding the voxels is index
     # arithmetic.
-    "directional_sum": lambda *, phase, offsets, weights, shift, signed: (
+    "directional_sum": lambda *, phase, offsets, weights, shift, signed, window=None: (
         2 * len(weights) + 2 + (2 if shift else 0) + _CELL
     ),
     # of each directional_sum of one offset that it is; a cell's direction is looked at once for all
     "directional_profile": lambda *, phase, offsets, window=None: 4 * offsets.shape[1] + _CELL,
     # two comparisons, both, the larger
-    "directional_peak": lambda *, phase, offsets: 4 * (offsets.shape[1] - 2) + _CELL,
+    "directional_peak": lambda *, phase, offsets, window=None: 4 * (offsets.shape[1] - 2) + _CELL,
 }
 
 
@@ -85,8 +85,9 @@ def accept_directional_sum(
     weights: NDArray[np.int32],
     shift: int,
     signed: bool,
-) -> None:
-    """Refuse what `directional_sum` does not define, for law and twin alike."""
+    window: Window | None,
+) -> Window:
+    """Refuse what `directional_sum` does not define, for law and twin alike; return its window."""
     _checks.volume("directional_sum", codes, *map(np.dtype, LARGEST))
     _accept_field("directional_sum", codes, direction, phase, offsets, 1, 64)
     if not isinstance(weights, np.ndarray) or weights.dtype != np.int32 or weights.shape != offsets.shape[1:2]:
@@ -102,6 +103,7 @@ def accept_directional_sum(
     largest = sum(abs(weight) for weight in weights.tolist()) * LARGEST[codes.dtype.name] + (1 << shift >> 1)
     if largest >= 2**31:
         raise ValueError(f"directional_sum: expected sums below 2^31, and these weights can make {largest}")
+    return _checks.window("directional_sum", codes.shape, window)
 
 
 def accept_directional_profile(
@@ -118,32 +120,37 @@ def accept_directional_profile(
 
 
 def accept_directional_peak(
-    codes: NDArray[np.int16], direction: NDArray[np.uint16], phase: Phase, offsets: NDArray[np.int8]
-) -> None:
-    """Refuse what `directional_peak` does not define, for law and twin alike."""
+    codes: NDArray[np.int16],
+    direction: NDArray[np.uint16],
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    window: Window | None,
+) -> Window:
+    """Refuse what `directional_peak` does not define, for law and twin alike; return its window."""
     _checks.volume("directional_peak", codes, np.int16)
     _accept_field("directional_peak", codes, direction, phase, offsets, 3, 32)
+    return _checks.window("directional_peak", codes.shape, window)
 
 
 def _neighbours(
-    codes: Codes, direction: NDArray[np.uint16], phase: Phase, offsets: NDArray[np.int8]
+    codes: Codes, direction: NDArray[np.uint16], phase: Phase, offsets: NDArray[np.int8], within: Window
 ) -> Iterator[Iterator[NDArray]]:
-    """Yield, slice by slice, the codes at each offset from each voxel along its direction."""
+    """Yield, slice by slice of a window, the codes at each offset from each of its voxels along its direction."""
     at_z, at_y, at_x = (reflect_index(n, FARTHEST) for n in codes.shape)
-    depth, height, width = codes.shape
-    cell_y, cell_x = ((np.arange(n) + p) >> 1 for n, p in zip((height, width), phase[1:], strict=True))
-    y, x = (np.arange(n) + FARTHEST for n in (height, width))
+    _, height, width = codes.shape
+    z, y, x = (np.arange(part.start, part.stop) for part in within)
+    cell_z, cell_y, cell_x = ((at + p) >> 1 for at, p in zip((z, y, x), phase, strict=True))
     flat = codes.reshape(-1)
 
-    def at(z: int) -> Iterator[NDArray]:
-        along = direction[(z + phase[0]) >> 1][cell_y[:, None], cell_x]
+    def of_slice(here: int, cell: int) -> Iterator[NDArray]:
+        along = direction[cell][cell_y[:, None], cell_x]
         for k in range(offsets.shape[1]):
-            way = offsets[along, k].astype(np.int64)
-            row = at_z[z + FARTHEST + way[..., 0]] * height + at_y[y[:, None] + way[..., 1]]
+            way = offsets[along, k].astype(np.int64) + FARTHEST
+            row = at_z[here + way[..., 0]] * height + at_y[y[:, None] + way[..., 1]]
             yield flat[row * width + at_x[x + way[..., 2]]]
 
-    for z in range(depth):
-        yield at(z)
+    for here, cell in zip(z.tolist(), cell_z.tolist(), strict=True):
+        yield of_slice(here, cell)
 
 
 def directional_sum(
@@ -156,6 +163,7 @@ def directional_sum(
     weights: NDArray[np.int32],
     shift: int,
     signed: bool,
+    window: Window | None = None,
 ) -> NDArray[np.uint16] | NDArray[np.int16]:
     """Return weighted sums over neighbours that each voxel's direction names.
 
@@ -174,15 +182,19 @@ def directional_sum(
         0..16; the result's step is 2^shift steps of `codes`.
     signed : bool
         The result is int16, else uint16.
+    window : tuple of slice, optional
+        Part of the array (z, y, x) whose results are asked for; by default all of it. What lies outside is read, not
+        computed.
 
     Returns
     -------
-    numpy.ndarray of uint16 or int16, shape (z, y, x)
+    numpy.ndarray of uint16 or int16, shape of the window
 
     Raises
     ------
     TypeError, ValueError
-        An array or a parameter of another type; shapes that do not fit, values out of range, sums that may overflow.
+        An array or a parameter of another type; shapes that do not fit, values or a window out of range, sums that may
+        overflow.
 
     Notes
     -----
@@ -195,29 +207,18 @@ def directional_sum(
       2^31 or are refused. Rounding: half up. Unit: step(codes) 2^shift / (unit of the weights).
     - Source: filters steered by the structure tensor: Knutsson, Wilson and Granlund 1983.
     """
-    accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed)
-    result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
-    _sum(codes, direction, phase, offsets, weights, shift, result)
-    return result
-
-
-def _sum(
-    codes: Codes,
-    direction: NDArray[np.uint16],
-    phase: Phase,
-    offsets: NDArray[np.int8],
-    weights: NDArray[np.int32],
-    shift: int,
-    result: NDArray[Any],
-) -> None:
-    low, high = (-32768, 32767) if result.dtype == np.int16 else (0, 65535)
-    for out, found in zip(result, _neighbours(codes, direction, phase, offsets), strict=True):
+    within = accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed, window)
+    low, high = (-32768, 32767) if signed else (0, 65535)
+    shape = [part.stop - part.start for part in within]
+    result: NDArray[Any] = np.empty(shape, np.int16 if signed else np.uint16)
+    for out, found in zip(result, _neighbours(codes, direction, phase, offsets, within), strict=True):
         total = np.zeros(out.shape, np.int32)
         for weight, code in zip(weights, found, strict=True):
             total += weight * code.astype(np.int32)
         if shift:
             total = (total + np.int32(1 << (shift - 1))) >> np.int32(shift)
         out[...] = np.maximum(np.minimum(total, np.int32(high)), np.int32(low))
+    return result
 
 
 def directional_profile(
@@ -263,16 +264,22 @@ def directional_profile(
     - Source: as `directional_sum`.
     """
     within = accept_directional_profile(codes, direction, phase, offsets, window)
-    one, found = np.ones(1, np.int32), []
-    for k in range(offsets.shape[1]):
-        whole = np.empty(codes.shape, np.uint16)
-        _sum(codes, direction, phase, offsets[:, k : k + 1], one, 0, whole)
-        found.append(whole[within].copy())
-    return tuple(found)
+    shape = [part.stop - part.start for part in within]
+    result = np.empty((offsets.shape[1], *shape), np.uint16)
+    for z, found in enumerate(_neighbours(codes, direction, phase, offsets, within)):
+        for out, code in zip(result, found, strict=True):
+            out[z] = code
+    return tuple(result)
 
 
 def directional_peak(
-    codes: NDArray[np.int16], direction: NDArray[np.uint16], /, *, phase: Phase, offsets: NDArray[np.int8]
+    codes: NDArray[np.int16],
+    direction: NDArray[np.uint16],
+    /,
+    *,
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    window: Window | None = None,
 ) -> NDArray[np.uint16]:
     """Return the highest peak of the codes along each voxel's direction.
 
@@ -284,16 +291,18 @@ def directional_peak(
         As `directional_sum` takes them.
     offsets : numpy.ndarray of int8, shape (DIRECTION_NONE + 1, K, 3), K 3..32
         The ways to successive places, for each direction, within 16 voxels on each axis.
+    window
+        As `directional_sum` takes it.
 
     Returns
     -------
-    numpy.ndarray of uint16, shape (z, y, x)
+    numpy.ndarray of uint16, shape of the window
         Codes 0..32767 of the step of `codes`; 0 where there is no peak above 0.
 
     Raises
     ------
     TypeError, ValueError
-        An array or a parameter of another type; shapes that do not fit, values out of range.
+        An array or a parameter of another type; shapes that do not fit, values or a window out of range.
 
     Notes
     -----
@@ -305,9 +314,9 @@ def directional_peak(
     - Format: uint16. Rounding: none. Unit: that of `codes`.
     - Source: non-maximum suppression along the gradient: Canny 1986.
     """
-    accept_directional_peak(codes, direction, phase, offsets)
-    result = np.empty(codes.shape, np.uint16)
-    for out, found in zip(result, _neighbours(codes, direction, phase, offsets), strict=True):
+    within = accept_directional_peak(codes, direction, phase, offsets, window)
+    result = np.empty([part.stop - part.start for part in within], np.uint16)
+    for out, found in zip(result, _neighbours(codes, direction, phase, offsets, within), strict=True):
         before, here = next(found), next(found)
         peak = np.zeros(out.shape, np.int16)
         for after in found:

@@ -13,6 +13,8 @@ from cpu_fallback.twin._jit import clear_row, compiled, copy_row, inner
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cpu_fallback._checks import Window
+
     Six = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
 
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -23,19 +25,24 @@ _STEPS, _HALF = np.int32(DIRECTION_STEPS), np.float32(DIRECTION_STEPS // 2)
 _LEAST = np.float32(2.0**-10)
 
 
-def directions(smooth: NDArray[np.uint16], /, *, radius: int = 4) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+def directions(
+    smooth: NDArray[np.uint16], /, *, radius: int = 4, window: Window | None = None
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Twin of law.directions."""
-    accept_directions(smooth, radius)
+    within = accept_directions(smooth, radius, window)
     z, y, x = ((n + 1) // 2 for n in smooth.shape)
     sums = np.empty((len(PAIRS), z, y, x), np.int64)
     _products(smooth, sums, *(np.empty((n, 2 * x + 2), np.int32) for n in (1, 3, 6)))
     reach = 2 * radius  # of both passes: the extension of a box sum is the box sum of the extension
-    at_z, at_y, at_x = (reflect_index(n, reach) for n in (z, y, x))
+    at_z, at_y, at_x = (
+        reflect_index(n, reach)[part.start : part.stop + 2 * reach] for n, part in zip((z, y, x), within, strict=True)
+    )
     rows = np.empty((max(at_z.size, at_y.size), x), np.int64)
     total, line = np.empty(x, np.int64), np.empty(at_x.size, np.int64)
     for one in sums:
         _box_sums(one, at_z, at_y, at_x, radius, rows, total, line)
-    direction, planarity = np.empty((z, y, x), np.uint16), np.empty((z, y, x), np.uint8)
+    shape = tuple(part.stop - part.start for part in within)
+    direction, planarity = np.empty(shape, np.uint16), np.empty(shape, np.uint8)
     _leading(sums, direction, planarity)
     return direction, planarity
 
@@ -103,9 +110,9 @@ def _box_sums(
     total: NDArray[np.int64],
     line: NDArray[np.int64],
 ) -> None:
-    """Sum twice over the box on each axis, in place."""
-    depth, height, width = sums.shape
-    for y in range(height):
+    """Sum twice over the box on each axis, in place; what the indices reach comes to lie at the array's beginning."""
+    depth, height, width = at_z.size - 4 * radius, at_y.size - 4 * radius, at_x.size - 4 * radius
+    for y in range(sums.shape[1]):
         for i in range(at_z.size):
             copy_row(sums[at_z[i], y], rows[i])
         _slide(rows[: at_z.size], total, radius)
@@ -120,7 +127,7 @@ def _box_sums(
             for i in range(at_x.size):
                 line[i] = row[at_x[i]]
             _slide_line(line, radius)
-            copy_row(line[:width], sums[z, y])
+            copy_row(line[:width], sums[z, y, :width])
 
 
 @inner

@@ -35,18 +35,19 @@ def directional_sum(
     weights: NDArray[np.int32],
     shift: int,
     signed: bool,
+    window: Window | None = None,
 ) -> NDArray[np.uint16] | NDArray[np.int16]:
     """Twin of law.directional_sum."""
-    accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed)
+    within = accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed, window)
     low, high = (-32768, 32767) if signed else (0, 65535)
     limits = np.array([1 << shift >> 1, shift, low, high], np.int32)
-    result: NDArray[Any] = np.empty(codes.shape, np.int16 if signed else np.uint16)
+    result: NDArray[Any] = np.empty(_shape(within), np.int16 if signed else np.uint16)
     # Neighbours of one weight are added up before they are multiplied: in integers that is the same sum.
     ends = np.append(np.flatnonzero(np.diff(weights)) + 1, weights.size)
-    rows = _four_rows(direction)
+    flat, steps, place, field, first = _around(codes, direction, phase, offsets, within)
     # The low bits are the same for both: seen as unsigned, they are compiled once.
     seen = result.view(np.uint16)
-    _sums(*_endless(codes, phase, offsets), direction, phase, weights[ends - 1], ends, limits, rows, seen)
+    _sums(flat, steps, place, field, first, weights[ends - 1], ends, limits, _four_rows(field), seen)
     return result
 
 
@@ -60,31 +61,49 @@ def directional_profile(
     window: Window | None = None,
 ) -> tuple[NDArray[np.uint16], ...]:
     """Twin of law.directional_profile."""
-    z, y, x = accept_directional_profile(codes, direction, phase, offsets, window)
-    # Slices that no way reaches are not copied; where they are cut off, no reflection comes near the window.
-    reach = 2 + max(int(offsets.max()), -int(offsets.min()))
-    bottom = max(0, z.start - reach)
-    flat, steps, place = _endless(codes[bottom : z.stop + reach], (0, 0, 0), offsets)
-    # The window's cells, where in its first cell it begins, and how far from the array's first voxel that cell is.
-    z0, y0, x0 = ((w.start + p) & 1 for w, p in zip((z, y, x), phase, strict=True))
-    cells = tuple(slice((w.start + p) >> 1, (w.stop + p + 1) >> 1) for w, p in zip((z, y, x), phase, strict=True))
-    start, row, plane = map(int, place)
-    start += (z.start - bottom - z0) * plane + (y.start - y0) * row + x.start - x0
-    place, field = np.array([start, row, plane], np.uint64), np.ascontiguousarray(direction[cells])
-    result = np.empty((offsets.shape[1], z.stop - z.start, y.stop - y.start, x.stop - x.start), np.uint16)
+    within = accept_directional_profile(codes, direction, phase, offsets, window)
+    flat, steps, place, field, first = _around(codes, direction, phase, offsets, within)
+    result = np.empty((offsets.shape[1], *_shape(within)), np.uint16)
     rows = np.empty((len(result), *_four_rows(field).shape), np.uint16)
-    _profiles(flat, steps, place, field, (z0, y0, x0), rows, result)
+    _profiles(flat, steps, place, field, first, rows, result)
     return tuple(result)
 
 
 def directional_peak(
-    codes: NDArray[np.int16], direction: NDArray[np.uint16], /, *, phase: Phase, offsets: NDArray[np.int8]
+    codes: NDArray[np.int16],
+    direction: NDArray[np.uint16],
+    /,
+    *,
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    window: Window | None = None,
 ) -> NDArray[np.uint16]:
     """Twin of law.directional_peak."""
-    accept_directional_peak(codes, direction, phase, offsets)
-    result = np.empty(codes.shape, np.uint16)
-    _peaks(*_endless(codes, phase, offsets), direction, phase, _four_rows(direction), result)
+    within = accept_directional_peak(codes, direction, phase, offsets, window)
+    result = np.empty(_shape(within), np.uint16)
+    flat, steps, place, field, first = _around(codes, direction, phase, offsets, within)
+    _peaks(flat, steps, place, field, first, _four_rows(field), result)
     return result
+
+
+def _shape(window: Window) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in window)
+
+
+def _around(
+    codes: Codes, direction: NDArray[np.uint16], phase: Phase, offsets: NDArray[np.int8], within: Window
+) -> tuple[NDArray, NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint16], Phase]:
+    """Return what a window's voxels see: codes, ways and first place as `_endless` does, its cells, and its phase."""
+    # Slices that no way reaches are not copied; where they are cut off, no reflection comes near the window.
+    reach = 2 + max(int(offsets.max()), -int(offsets.min()))
+    bottom = max(0, within[0].start - reach)
+    flat, steps, (start, row, plane) = _endless(codes[bottom : within[0].stop + reach], offsets)
+    # Where in its first cell the window begins, and how far from the array's first voxel that cell is.
+    z0, y0, x0 = ((w.start + p) & 1 for w, p in zip(within, phase, strict=True))
+    z, y, x = within[0].start - bottom - z0, within[1].start - y0, within[2].start - x0
+    place = np.array([start + z * plane + y * row + x, row, plane], np.uint64)
+    cells = tuple(slice((w.start + p) >> 1, (w.stop + p + 1) >> 1) for w, p in zip(within, phase, strict=True))
+    return flat, steps, place, np.ascontiguousarray(direction[cells]), (z0, y0, x0)
 
 
 def _four_rows(direction: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -92,10 +111,8 @@ def _four_rows(direction: NDArray[np.uint16]) -> NDArray[np.uint16]:
     return np.empty((4, 2 * direction.shape[2] + LANES), np.uint16)
 
 
-def _endless(
-    codes: Codes, phase: Phase, offsets: NDArray[np.int8]
-) -> tuple[NDArray, NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the codes with their border, flat; every way as a step through them; where the first cell begins.
+def _endless(codes: Codes, offsets: NDArray[np.int8]) -> tuple[NDArray, NDArray[np.uint64], tuple[int, int, int]]:
+    """Return the codes with their border, flat; every way as a step through them; where the first voxel lies.
 
     With it come the steps to the next row and slice. The border reaches a voxel farther than the ways, for the voxels
     that only complete a cell; behind the last voxel is room for eight that are read and not used.
@@ -111,8 +128,7 @@ def _endless(
     steps = np.empty(offsets.shape[:2], np.uint64)
     _find_steps(offsets, at_y.size, at_x.size, steps)
     row, plane = at_x.size, at_y.size * at_x.size
-    start = (reach - phase[0]) * plane + (reach - phase[1]) * row + reach - phase[2]
-    return flat, steps, np.array([start, row, plane], np.uint64)
+    return flat, steps, (reach * (plane + row + 1), row, plane)
 
 
 @compiled

@@ -100,10 +100,15 @@ __device__ inline u8 planarity_code(Tensor a, Vector v) {
   return (u8)rintf(255.0f * fmaxf(fminf((first - second) / first, 1.0f), 0.0f));
 }
 
-// Cells whose trace is 0 have no direction: `none`.
-extern "C" __global__ void leading(const i64* sums, i64 cells, u16 none, u16* direction, u8* planarity) {
-  for (i64 i = thread_index(); i < cells; i += thread_count()) {
-    const i64 zz = sums[i], yy = sums[3 * cells + i], xx = sums[5 * cells + i];
+// One thread a cell of the window, which begins at z0, y0, x0. Cells whose trace is 0 have no direction: `none`.
+extern "C" __global__ void leading(
+    const i64* sums, i64 cells_z, i64 cells_y, i64 cells_x, i64 z0, i64 y0, i64 x0, i64 layers, i64 rows, i64 across,
+    u16 none, u16* direction, u8* planarity) {
+  const i64 cells = cells_z * cells_y * cells_x, number = layers * rows * across;
+  for (i64 i = thread_index(); i < number; i += thread_count()) {
+    const i64 z = z0 + i / across / rows, y = y0 + i / across % rows, x = x0 + i % across;
+    const i64* at = sums + (z * cells_y + y) * cells_x + x;
+    const i64 zz = at[0], yy = at[3 * cells], xx = at[5 * cells];
     const i64 trace = zz + yy + xx;
     if (trace == 0) {
       direction[i] = none;
@@ -111,7 +116,7 @@ extern "C" __global__ void leading(const i64* sums, i64 cells, u16 none, u16* di
       continue;
     }
     const f32 whole = (f32)trace;
-    const f32 zy = (f32)sums[cells + i], zx = (f32)sums[2 * cells + i], yx = (f32)sums[4 * cells + i];
+    const f32 zy = (f32)at[cells], zx = (f32)at[2 * cells], yx = (f32)at[4 * cells];
     const Tensor a = {(f32)zz / whole, zy / whole, zx / whole, (f32)yy / whole, yx / whole, (f32)xx / whole};
     Tensor b = a;
     for (i32 k = 0; k < 5; k++) b = squared(b);

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import math
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from cpu_fallback.law._direction import DIRECTION_NONE, PAIRS, accept_directions
-from gpu_nx47.kernels._launch import MARCH, blocks, each, empty, i64, lines, shadow
+from gpu_nx47.kernels._launch import MARCH, blocks, each, empty, i64, lines, part, shadow
 from gpu_nx47.kernels._loader import launch
+
+if TYPE_CHECKING:
+    from cpu_fallback._checks import Window
 
 FILE: Final = "_direction"
 
 
-def directions(smooth: Any, /, *, radius: int = 4) -> tuple[Any, Any]:
+def directions(smooth: Any, /, *, radius: int = 4, window: Window | None = None) -> tuple[Any, Any]:
     """Port of law.directions."""
-    accept_directions(shadow(smooth), radius)
+    start, shape = part(smooth.shape, accept_directions(shadow(smooth), radius, window))
     z, y, x = cells = tuple((n + 1) // 2 for n in smooth.shape)
     number = z * y * x
     sums, other = (empty((len(PAIRS), *cells), np.int64) for _ in range(2))
@@ -26,6 +30,7 @@ def directions(smooth: Any, /, *, radius: int = 4) -> tuple[Any, Any]:
         threads = len(PAIRS) * outer * blocks(length, MARCH) * inner
         launch(FILE, "box_sum", blocks(threads), sums, *i64(radius), *rows, other)
         sums, other = other, sums
-    direction, planarity = empty(cells, np.uint16), empty(cells, np.uint8)
-    each(FILE, "leading", number, sums, *i64(number), np.uint16(DIRECTION_NONE), direction, planarity)
+    direction, planarity = empty(shape, np.uint16), empty(shape, np.uint8)
+    places = i64(*cells, *start, *shape)
+    each(FILE, "leading", math.prod(shape), sums, *places, np.uint16(DIRECTION_NONE), direction, planarity)
     return direction, planarity

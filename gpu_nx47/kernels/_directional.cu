@@ -33,45 +33,51 @@ struct Around {
   }
 };
 
+// The window whose results are asked for begins at z0, y0, x0; c is a place in it.
 // Signed codes are written as the bits they are: `low` and `high` tell which range is meant.
 template <typename T>
 __device__ inline void sums(
     const T* codes, const u16* direction, const i8* offsets, const i32* weights, i32 places, i32 phase_z, i32 phase_y,
-    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 march, u16* out) {
-  const Column c = column(depth, height, width, march);
+    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 z0, i64 y0, i64 x0,
+    i64 slices, i64 rows, i64 across, i64 march, u16* out) {
+  const Column c = column(slices, rows, across, march);
   if (!c.inside) return;
   for (i64 z = c.z; z < c.stop; z++) {
     const Around<T> voxel(
-        codes, direction, offsets, places, phase_z, phase_y, phase_x, reach, z, c.y, c.x, depth, height, width);
+        codes, direction, offsets, places, phase_z, phase_y, phase_x, reach, z0 + z, y0 + c.y, x0 + c.x, depth, height,
+        width);
     i32 total = 0;
     for (i32 k = 0; k < places; k++) total += weights[k] * voxel.at(k);
     const i32 code = (total + (1 << shift >> 1)) >> shift;
-    out[(z * height + c.y) * width + c.x] = (u16)larger(smaller(code, high), low);
+    out[(z * rows + c.y) * across + c.x] = (u16)larger(smaller(code, high), low);
   }
 }
 
 extern "C" __global__ void sums_uint8(
     const u8* codes, const u16* direction, const i8* offsets, const i32* weights, i32 places, i32 phase_z, i32 phase_y,
-    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 march, u16* out) {
+    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 z0, i64 y0, i64 x0,
+    i64 slices, i64 rows, i64 across, i64 march, u16* out) {
   sums(codes, direction, offsets, weights, places, phase_z, phase_y, phase_x, reach, shift, low, high, depth, height,
-       width, march, out);
+       width, z0, y0, x0, slices, rows, across, march, out);
 }
 
 extern "C" __global__ void sums_uint16(
     const u16* codes, const u16* direction, const i8* offsets, const i32* weights, i32 places, i32 phase_z, i32 phase_y,
-    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 march, u16* out) {
+    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 z0, i64 y0, i64 x0,
+    i64 slices, i64 rows, i64 across, i64 march, u16* out) {
   sums(codes, direction, offsets, weights, places, phase_z, phase_y, phase_x, reach, shift, low, high, depth, height,
-       width, march, out);
+       width, z0, y0, x0, slices, rows, across, march, out);
 }
 
 extern "C" __global__ void sums_int16(
     const i16* codes, const u16* direction, const i8* offsets, const i32* weights, i32 places, i32 phase_z, i32 phase_y,
-    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 march, u16* out) {
+    i32 phase_x, i32 reach, i32 shift, i32 low, i32 high, i64 depth, i64 height, i64 width, i64 z0, i64 y0, i64 x0,
+    i64 slices, i64 rows, i64 across, i64 march, u16* out) {
   sums(codes, direction, offsets, weights, places, phase_z, phase_y, phase_x, reach, shift, low, high, depth, height,
-       width, march, out);
+       width, z0, y0, x0, slices, rows, across, march, out);
 }
 
-// out: volumes of the window's shape one after the other; c is a place in the window, which begins at z0, y0, x0.
+// out: volumes of the window's shape one after the other.
 extern "C" __global__ void profiles(
     const u16* codes, const u16* direction, const i8* offsets, i32 places, i32 phase_z, i32 phase_y, i32 phase_x,
     i32 reach, i64 depth, i64 height, i64 width, i64 z0, i64 y0, i64 x0, i64 slices, i64 rows, i64 across, i64 march,
@@ -88,12 +94,14 @@ extern "C" __global__ void profiles(
 
 extern "C" __global__ void peaks(
     const i16* codes, const u16* direction, const i8* offsets, i32 places, i32 phase_z, i32 phase_y, i32 phase_x,
-    i32 reach, i64 depth, i64 height, i64 width, i64 march, u16* out) {
-  const Column c = column(depth, height, width, march);
+    i32 reach, i64 depth, i64 height, i64 width, i64 z0, i64 y0, i64 x0, i64 slices, i64 rows, i64 across, i64 march,
+    u16* out) {
+  const Column c = column(slices, rows, across, march);
   if (!c.inside) return;
   for (i64 z = c.z; z < c.stop; z++) {
     const Around<i16> voxel(
-        codes, direction, offsets, places, phase_z, phase_y, phase_x, reach, z, c.y, c.x, depth, height, width);
+        codes, direction, offsets, places, phase_z, phase_y, phase_x, reach, z0 + z, y0 + c.y, x0 + c.x, depth, height,
+        width);
     i32 peak = 0, before = voxel.at(0), here = voxel.at(1);
     for (i32 k = 2; k < places; k++) {
       const i32 after = voxel.at(k);
@@ -101,7 +109,7 @@ extern "C" __global__ void peaks(
       before = here;
       here = after;
     }
-    out[(z * height + c.y) * width + c.x] = (u16)peak;
+    out[(z * rows + c.y) * across + c.x] = (u16)peak;
   }
 }
 

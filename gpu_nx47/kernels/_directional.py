@@ -34,16 +34,18 @@ def directional_sum(
     weights: NDArray[np.int32],
     shift: int,
     signed: bool,
+    window: Window | None = None,
 ) -> Any:
     """Port of law.directional_sum."""
     ways, factors = host(offsets), host(weights)
-    accept_directional_sum(shadow(codes), _field(direction), phase, ways, factors, shift, signed)
-    result = empty(codes.shape, np.int16 if signed else np.uint16)
+    accept_directional_sum(shadow(codes), _field(direction), phase, ways, factors, shift, signed, window)
+    start, shape = part(codes.shape, window)
+    result = empty(shape, np.int16 if signed else np.uint16)
     low, high = (-32768, 32767) if signed else (0, 65535)
     launch(
         FILE,
         f"sums_{codes.dtype.name}",
-        columns(codes.shape),
+        columns(shape),
         codes,
         direction,
         upload(offsets),
@@ -52,7 +54,7 @@ def directional_sum(
         i32(shift),
         i32(low),
         i32(high),
-        *i64(*codes.shape, MARCH),
+        *i64(*codes.shape, *start, *shape, MARCH),
         result.view(np.uint16),
     )
     return result
@@ -78,14 +80,17 @@ def directional_profile(
     return tuple(result[k] for k in range(ways.shape[1]))
 
 
-def directional_peak(codes: Any, direction: Any, /, *, phase: Phase, offsets: NDArray[np.int8]) -> Any:
+def directional_peak(
+    codes: Any, direction: Any, /, *, phase: Phase, offsets: NDArray[np.int8], window: Window | None = None
+) -> Any:
     """Port of law.directional_peak."""
     ways = host(offsets)
-    accept_directional_peak(shadow(codes), _field(direction), phase, ways)
-    result = empty(codes.shape, np.uint16)
-    shape = i64(*codes.shape, MARCH)
+    accept_directional_peak(shadow(codes), _field(direction), phase, ways, window)
+    start, shape = part(codes.shape, window)
+    result = empty(shape, np.uint16)
     numbers = _numbers(ways, phase)
-    launch(FILE, "peaks", columns(codes.shape), codes, direction, upload(offsets), *numbers, *shape, result)
+    places = i64(*codes.shape, *start, *shape, MARCH)
+    launch(FILE, "peaks", columns(shape), codes, direction, upload(offsets), *numbers, *places, result)
     return result
 
 

@@ -23,11 +23,20 @@ def draw_field(seed, shape):
     return phase, rng.integers(0, DIRECTION_NONE + 1, cells, dtype=np.uint16)
 
 
+def draw_window(rng, shape):
+    """Return three slices within a shape, none empty."""
+    first = [int(rng.integers(0, n)) for n in shape]
+    return tuple(slice(a, int(rng.integers(a + 1, n + 1))) for a, n in zip(first, shape, strict=True))
+
+
 def test_directions(agree, seeds):
     for seed in seeds:
         codes = draw_codes(seed, np.uint16)
         agree("directions", codes, radius=1 + seed % 8)
         agree("directions", (codes >> 12) + np.uint16(draw_grey(seed).max()))
+        window = draw_window(np.random.default_rng([63, seed]), [(n + 1) // 2 for n in codes.shape])
+        window = tuple(slice(2 * w.start, min(2 * w.stop, n)) for w, n in zip(window, codes.shape, strict=True))
+        agree("directions", codes, radius=1 + seed % 8, window=window)
 
 
 def test_directions_of_what_is_even(agree):
@@ -77,6 +86,7 @@ def test_directional_sum(agree, seeds):
             shift = int(rng.integers(0, 17))
             given = {"phase": phase, "offsets": offsets.copy(), "weights": weights, "shift": shift, "signed": signed}
             agree("directional_sum", codes, direction, **given)
+            agree("directional_sum", codes, direction, **given, window=draw_window(rng, codes.shape))
 
 
 def test_directional_sum_of_one_place_is_the_volume(agree):
@@ -118,9 +128,28 @@ def test_directional_profile(agree, seeds):
         phase, direction = draw_field(seed, codes.shape)
         given = {"phase": phase, "offsets": line_offsets(LINES[seed % 4][seed % 3 :]).copy()}
         agree("directional_profile", codes, direction, **given)
-        first = [int(rng.integers(0, n)) for n in codes.shape]
-        window = tuple(slice(a, int(rng.integers(a + 1, n + 1))) for a, n in zip(first, codes.shape, strict=True))
-        agree("directional_profile", codes, direction, **given, window=window)
+        agree("directional_profile", codes, direction, **given, window=draw_window(rng, codes.shape))
+
+
+def test_a_window_of_what_lies_along_is_that_of_the_whole():
+    """Of the law, which computes no more than its window; at odd and even places, deep inside and at the edges."""
+    from cpu_fallback import law
+
+    rng = np.random.default_rng(64)
+    for _ in range(12):
+        codes = rng.integers(-32_768, 32_768, tuple(rng.integers(1, 24, 3))).astype(np.int16)
+        phase, direction = draw_field(int(rng.integers(0, 99)), codes.shape)
+        along = {"phase": phase, "offsets": line_offsets((-16.0, -7.5, 3.25, 16.0)).copy()}
+        summed = along | {"weights": np.array([3, -1, 2, 5], np.int32), "shift": 2, "signed": True}
+        smooth, window = codes.view(np.uint16), draw_window(rng, codes.shape)
+        whole = law.directional_sum(codes, direction, **summed)
+        assert np.array_equal(law.directional_sum(codes, direction, **summed, window=window), whole[window])
+        whole = law.directional_peak(codes, direction, **along)
+        assert np.array_equal(law.directional_peak(codes, direction, **along, window=window), whole[window])
+        cells = draw_window(rng, [(n + 1) // 2 for n in codes.shape])
+        voxels = tuple(slice(2 * w.start, min(2 * w.stop, n)) for w, n in zip(cells, codes.shape, strict=True))
+        for found, all_of in zip(law.directions(smooth, window=voxels), law.directions(smooth), strict=True):
+            assert np.array_equal(found, all_of[cells])
 
 
 def test_directional_profile_is_sums_of_one_place(agree):
@@ -142,7 +171,10 @@ def test_directional_peak(agree, seeds):
     for seed in seeds:
         codes = draw_codes(seed, np.int16)
         phase, direction = draw_field(seed, codes.shape)
-        agree("directional_peak", codes, direction, phase=phase, offsets=line_offsets(LINES[seed % 4]).copy())
+        given = {"phase": phase, "offsets": line_offsets(LINES[seed % 4]).copy()}
+        agree("directional_peak", codes, direction, **given)
+        window = draw_window(np.random.default_rng([62, seed]), codes.shape)
+        agree("directional_peak", codes, direction, **given, window=window)
 
 
 def test_directional_peak_is_neither_at_an_end_nor_below_zero(agree):
@@ -166,6 +198,9 @@ REFUSED = [
     (ValueError, "non-empty", "directions", [SMOOTH[:, :0]], {}),
     (ValueError, "radius in 1..8, got 9", "directions", [SMOOTH], {"radius": 9}),
     (TypeError, "radius as an integer, got 2.0", "directions", [SMOOTH], {"radius": 2.0}),
+    (ValueError, "three slices", "directions", [SMOOTH], {"window": (slice(0, 3),) * 3}),
+    (ValueError, "whole cells", "directions", [SMOOTH], {"window": (slice(0, 2), slice(1, 3), slice(0, 4))}),
+    (ValueError, "whole cells", "directions", [SMOOTH], {"window": (slice(0, 2), slice(0, 1), slice(0, 4))}),
     (TypeError, "uint8 or uint16 or int16, got bool", "directional_sum", [CODES > 0, FIELD], SUM),
     (TypeError, "expected dtype uint16, got int16", "directional_sum", [CODES, FIELD.astype(np.int16)], SUM),
     (ValueError, "C-contiguous array", "directional_sum", [CODES, np.zeros((1, 2, 4), np.uint16)[..., ::2]], SUM),
@@ -193,11 +228,13 @@ REFUSED = [
     ),
     (ValueError, "shift in 0..16, got 17", "directional_sum", [CODES, FIELD], SUM | {"shift": 17}),
     (TypeError, "signed as a bool, got 1", "directional_sum", [CODES, FIELD], SUM | {"signed": 1}),
+    (ValueError, "three slices", "directional_sum", [CODES, FIELD], SUM | {"window": (slice(0, 3),) * 3}),
     (TypeError, "expected dtype uint16, got int16", "directional_profile", [CODES, FIELD], PEAK),
     (ValueError, "1..64", "directional_profile", [SMOOTH, FIELD], PEAK | {"offsets": np.zeros((3457, 65, 3), np.int8)}),
     (ValueError, "phase along y", "directional_profile", [SMOOTH, FIELD], PEAK | {"phase": (0, 2, 0)}),
     (ValueError, "three slices", "directional_profile", [SMOOTH, FIELD], PEAK | {"window": (slice(0, 3),) * 3}),
     (TypeError, "expected dtype int16, got uint16", "directional_peak", [SMOOTH, FIELD], PEAK),
+    (ValueError, "three slices", "directional_peak", [CODES, FIELD], PEAK | {"window": (slice(0, 3),) * 3}),
     (ValueError, "3..32", "directional_peak", [CODES, FIELD], PEAK | {"offsets": np.zeros((3457, 2, 3), np.int8)}),
     (ValueError, "3..32", "directional_peak", [CODES, FIELD], PEAK | {"offsets": np.zeros((3457, 33, 3), np.int8)}),
     (ValueError, "at most 3456, got 65535", "directional_peak", [CODES, FIELD - np.uint16(1)], PEAK),

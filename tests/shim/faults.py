@@ -4,6 +4,8 @@ A row is (file, old text that occurs once in the file or the shared header, new 
 and of each kind that only a GPU has: a barrier forgotten, a product and a sum fused, a number too narrow.
 """
 
+AT = "Around<{}> voxel(\n        codes, direction, offsets, places, phase_z, phase_y, phase_x, reach, {}"
+
 BARRIERS = [
     ("_gaussian", "__syncthreads();\n  for (i32 i = ", "for (i32 i = ", "gaussian"),
     ("_variance", "__syncthreads();\n    for (i32 i = ", "for (i32 i = ", "local_variance"),
@@ -83,8 +85,14 @@ SMALL = [
     ("_directional", "x + reach < width", "x < width", "directional_sum"),
     ("_directional", "1 << shift >> 1", "1 << shift", "directional_sum"),
     ("_directional", "larger(smaller(code, high), low)", "smaller(code, high)", "directional_sum"),
+    ("_direction", "y0 + i / across % rows", "i / across % rows", "directions"),
+    ("_direction", "z0 + i / across / rows", "z0 + i / across", "directions"),
+    ("_directional", "across + c.x] = (u16)larger", "rows + c.x] = (u16)larger", "directional_sum"),
+    ("_directional", "across + c.x] = (u16)peak", "rows + c.x] = (u16)peak", "directional_peak"),
     ("_directional", "(k * slices + z) * rows", "(k * slices + z0 + z) * rows", "directional_profile"),
-    ("_directional", "y0 + c.y, x0", "c.y, x0", "directional_profile"),
+    ("_directional", AT.format("u16", "z0 + z, y0 + c.y"), AT.format("u16", "z0 + z, c.y"), "directional_profile"),
+    ("_directional", AT.format("T", "z0 + z, y0 + c.y"), AT.format("T", "z, y0 + c.y"), "directional_sum"),
+    ("_directional", AT.format("i16", "z0 + z, y0 + c.y"), AT.format("i16", "z0 + z, c.y"), "directional_peak"),
     ("_directional", "here >= before", "here > before", "directional_peak"),
     ("_directional", "here >= after", "here > after", "directional_peak"),
     ("_projection", "z >= low + j", "z > low + j", "z_projection"),

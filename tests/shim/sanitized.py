@@ -21,6 +21,7 @@ GREY = fill((5, 11, 37), "noise", RNG)
 CODES = RNG.integers(0, 65536, GREY.shape, dtype=np.uint16)
 MASK = GREY > 150
 DIRECTION = RNG.integers(0, 3457, (3, 6, 19), dtype=np.uint16)  # of cells whose first lacks its first slice
+PART = (slice(1, 5), slice(0, 9), slice(35, 37))
 LABELS, COUNT = law.label(MASK, connectivity=26)
 ELEMENT = {"radius": (1, 2, 1), "shape": "cross"}
 THREE = {name: np.array([0.5, -1.0, 2.0], np.float32) for name in ("mean", "scale", "weights")}
@@ -35,14 +36,14 @@ CALLS = {
     "dilation": ((MASK,), ELEMENT),
     "directional_peak": (
         (CODES.view(np.int16), DIRECTION),
-        {"phase": (1, 0, 0), "offsets": tables.line_offsets((-16.0, -1.0, 0.0, 2.5))},
+        {"phase": (1, 0, 0), "offsets": tables.line_offsets((-16.0, -1.0, 0.0, 2.5)), "window": PART},
     ),
     "directional_profile": (
         (CODES, DIRECTION),
         {
             "phase": (1, 0, 0),
             "offsets": tables.line_offsets((-16.0, 0.0, 2.5)),
-            "window": (slice(1, 5), slice(0, 9), slice(35, 37)),
+            "window": PART,
         },
     ),
     "directional_sum": (
@@ -53,9 +54,10 @@ CALLS = {
             "weights": np.arange(-8, 9, dtype=np.int32),
             "shift": 3,
             "signed": True,
+            "window": PART,
         },
     ),
-    "directions": ((CODES,), {"radius": 8}),
+    "directions": ((CODES,), {"radius": 8, "window": (slice(2, 5), slice(0, 8), slice(36, 37))}),
     "erosion": ((MASK,), ELEMENT | {"radius": (9, 40, 0)}),
     "gather": ((CODES,), {"index": np.array([0, 7, CODES.size - 1])}),
     "gaussian": ((GREY,), {"taps": tables.gaussian_taps(2.0)}),
