@@ -101,8 +101,8 @@ def neuron_sums(
     """Twin of law.neuron_sums."""
     _checks.sample(x, y, weights, sigmoid, softplus)
     gradient = np.zeros(len(weights) + 1, np.int64)
-    rooms = room(SAMPLES, np.float32), room(SAMPLES, np.int32), room(SAMPLES, np.int32)
-    loss = _sums(x, y, weights, np.float32(bias), sigmoid, softplus, *rooms, gradient)
+    acc, index, residual = room((3, SAMPLES), np.int32)
+    loss = _sums(x, y, weights, np.float32(bias), sigmoid, softplus, acc.view(np.float32), index, residual, gradient)
     return gradient, int(loss)
 
 
