@@ -23,12 +23,12 @@ _WIDTHS: Final = 9 + np.searchsorted([254, 766, 1790], np.arange(MOST_CODES + 1)
 """Bits of the k-th code after a Clear: TIFF widens one code before its table needs it."""
 _ENDS: Final = np.cumsum(_WIDTHS)
 _PLACES: Final = [(_ENDS - _WIDTHS + r) >> 3 for r in range(8)]
-"""First byte of the k-th code, where the table begins at bit r of a byte; and the bits behind it in three bytes."""
-_BEHIND: Final = [(24 - _WIDTHS - (_ENDS - _WIDTHS + r & 7)).astype(np.uint32) for r in range(8)]
+"""First byte of the k-th code, where the table begins at bit r of a byte; and the bits behind it in four bytes."""
+_BEHIND: Final = [(32 - _WIDTHS - (_ENDS - _WIDTHS + r & 7)).astype(np.uint32) for r in range(8)]
 _FULL: Final = int(_ENDS[-1])
 """Bits of a full table and its last code, a Clear or an End."""
-_LONGEST: Final = (_FULL + 7 >> 3) + 3
-"""Bytes of a full table that begins within a byte, and of the window that its last code is seen through."""
+_LONGEST: Final = _FULL + 7 >> 3
+"""Bytes of a full table that begins within a byte."""
 _MASKS: Final = ((1 << _WIDTHS) - 1).astype(np.uint32)
 
 
@@ -58,16 +58,15 @@ def _tables(segment: bytes) -> Iterator[NDArray[np.uint32]]:
     """Yield the data codes of each table."""
     if len(segment) < 2 or segment[0] != 128 or segment[1] & 128:
         raise ValueError("the LZW codes do not start with a Clear code")
-    data = segment + bytes(3)
+    data = segment + bytes(4)
     at, bits = 9, 8 * len(segment)
     # An honest table takes 4 KiB; without a bound, Clear after Clear takes hours.
     for _ in range(16 + len(segment) // 256):
         number = MOST_CODES + 1 if bits - at >= _FULL else int(np.searchsorted(_ENDS, bits - at, side="right"))
-        table = np.frombuffer(data, np.uint8, min(_LONGEST, len(data) - (at >> 3)), at >> 3).astype(np.uint32)
-        windows = table[:-2] << np.uint32(16)  # the 24 bits from each byte on
-        windows |= table[1:-1] << np.uint32(8)
-        windows |= table[2:]
-        codes = windows.take(_PLACES[at & 7][:number])
+        first = at >> 3
+        # The 32 bits from each byte on.
+        windows: NDArray[np.uint32] = np.ndarray(min(_LONGEST, len(data) - 3 - first), ">u4", data, first, (1,))
+        codes = windows.take(_PLACES[at & 7][:number]).astype(np.uint32)
         codes >>= _BEHIND[at & 7][:number]
         codes &= _MASKS[:number]
         stops = (codes | 1) == END
