@@ -37,11 +37,9 @@ def histogram(codes: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16],
         return parts[0] + parts[1] + parts[2] + parts[3]
     counts = np.zeros(65536, np.int64)
     for start in range(0, flat.size, _MOST):
-        # 32 bits a counter: both tables together fit in half of the second cache.
-        even, odd = np.zeros(65536, np.uint32), np.zeros(65536, np.uint32)
-        _tally(flat[start : start + _MOST], flip, even, odd)
-        counts += even
-        counts += odd
+        some = np.zeros(65536, np.uint32)  # in 64 bits, or as one of two tables in turn, they would leave the cache
+        _tally(flat[start : start + _MOST], flip, some)
+        counts += some
     return counts
 
 
@@ -59,14 +57,25 @@ def _tally_bytes(flat: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
 
 
 @compiled
-def _tally(flat: NDArray[np.uint16], flip: np.uint16, even: NDArray[np.uint32], odd: NDArray[np.uint32]) -> None:
-    one = np.uint32(1)
-    pairs = flat[: flat.size // 2 * 2].reshape(-1, 2)
-    for i in range(pairs.shape[0]):
-        even[pairs[i, 0] ^ flip] += one
-        odd[pairs[i, 1] ^ flip] += one
-    for code in flat[pairs.size :]:
-        even[code ^ flip] += one
+def _tally(flat: NDArray[np.uint16], flip: np.uint16, counts: NDArray[np.uint32]) -> None:
+    one, eight = np.uint32(1), np.uint32(8)
+    groups = flat[: flat.size // 8 * 8].reshape(-1, 8)
+    for i in range(groups.shape[0]):
+        a, b, c, d = groups[i, 0], groups[i, 1], groups[i, 2], groups[i, 3]
+        e, f, g, h = groups[i, 4], groups[i, 5], groups[i, 6], groups[i, 7]
+        if (a ^ b) | (a ^ c) | (a ^ d) | (a ^ e) | (a ^ f) | (a ^ g) | (a ^ h):
+            counts[a ^ flip] += one
+            counts[b ^ flip] += one
+            counts[c ^ flip] += one
+            counts[d ^ flip] += one
+            counts[e ^ flip] += one
+            counts[f ^ flip] += one
+            counts[g ^ flip] += one
+            counts[h ^ flip] += one
+        else:  # each of a run of equal codes would wait for the store before
+            counts[a ^ flip] += eight
+    for code in flat[groups.size :]:
+        counts[code ^ flip] += one
 
 
 def count(mask: NDArray[np.bool_], /) -> int:
