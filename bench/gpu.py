@@ -99,6 +99,7 @@ def cases(size: int) -> list[Case]:
         ),
         Case("histogram 8 bits", "histogram", (grey,), {}, 1),
         Case("histogram 16 bits", "histogram", (narrow,), {}, 2),
+        Case("row_sums", "row_sums", (narrow,), {"weights": tables.draws(0, 1, 0, narrow.shape[2])}, 2),
         Case("count", "count", (mask,), {}, 1),
         Case("lookup", "lookup", (narrow,), {"table": tables.logit_table()}, 4),
         Case("neuron of 6", "neuron", ((narrow,) * 6,), unit, 14),

@@ -152,7 +152,8 @@ class _Work:
         if self.cells is not None and self._places is not None:
             self.cells[tile.core] = _joint_cells(backend, own, self._places)
         kept = [backend.to_host(codes[n] if n in codes else features.codes(n)) for n in wanted.features]
-        marks = [tile_sums(backend, c, tile.start) for c in own] if wanted.mark else []
+        # Not metered: recording is no calculation of the run.
+        marks = [tile_sums(backend.backend, c, tile.start) for c in own] if wanted.mark else []
         told = _traces(backend, tile, (*codes.items(), ("neuron_output", probability))) if wanted.tell else []
         if wanted.count:
             _add(counted, {n: Histogram(backend.histogram(c), int(np.iinfo(c.dtype).min)) for n, c in codes.items()})

@@ -33,7 +33,7 @@ from cpu_fallback.law._label import component_moments, hysteresis, label, mask_m
 from cpu_fallback.law._morphology import closing, dilation, erosion, opening
 from cpu_fallback.law._neuron import net, neuron, neuron_sums
 from cpu_fallback.law._projection import z_projection
-from cpu_fallback.law._table import count, gather, histogram, lookup
+from cpu_fallback.law._table import count, gather, histogram, lookup, row_sums
 from cpu_fallback.law._variance import local_variance
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ __all__ = [
     "opening",
     "probe",
     "remove_small",
+    "row_sums",
     "stencils",
     "to_device",
     "to_host",

@@ -63,8 +63,7 @@ def directions(
     radius : int
         Of the two box sums over the cells, 1..8 cells.
     window : tuple of slice, optional
-        Part of the array (z, y, x) whose cells are asked for, whole cells; by default all of it. What lies outside is
-        read; of the steps before the last, what the window needs is computed.
+        Part of the array (z, y, x) whose cells are asked for, whole ones; by default all of it.
 
     Returns
     -------
@@ -75,10 +74,8 @@ def directions(
 
     Raises
     ------
-    TypeError
-        Not a NumPy array of uint16, or `radius` is not an integer.
-    ValueError
-        Not a non-empty C-contiguous volume, `radius` outside 1..8, or a window out of range or of parts of cells.
+    TypeError, ValueError
+        Not a non-empty C-contiguous volume of uint16, or `radius` no integer in 1..8; a window of parts of cells.
 
     Notes
     -----
@@ -106,10 +103,7 @@ def directions(
     - Source: the structure tensor and its eigenvector by powers: Bigun and Granlund 1987; Knutsson 1989.
     """
     within = accept_directions(smooth, radius, window)
-    cells = tuple((n + 1) // 2 for n in smooth.shape)
-    sums = np.empty((len(PAIRS), *cells), np.int64)
-    for z in range(cells[0]):
-        sums[:, z] = _cell_products(smooth, z)
+    sums = np.stack([_cell_products(smooth, cell) for cell in range((len(smooth) + 1) // 2)], axis=1)
     for one in sums:
         for axis in (0, 1, 2, 0, 1, 2):
             one[...] = _box_sum(one, axis, radius)

@@ -183,8 +183,7 @@ def directional_sum(
     signed : bool
         The result is int16, else uint16.
     window : tuple of slice, optional
-        Part of the array (z, y, x) whose results are asked for; by default all of it. What lies outside is read, not
-        computed.
+        Part of the array (z, y, x) whose results are asked for; by default all of it.
 
     Returns
     -------
@@ -193,8 +192,7 @@ def directional_sum(
     Raises
     ------
     TypeError, ValueError
-        An array or a parameter of another type; shapes that do not fit, values or a window out of range, sums that may
-        overflow.
+        An array or a parameter of another type; what does not fit or is out of range; sums that may overflow.
 
     Notes
     -----
@@ -204,20 +202,32 @@ def directional_sum(
       code = (s + (2^shift >> 1)) >> shift, the shift arithmetic, within the result's range.
     - Window: 33 on each axis at most. Border: half-sample symmetric, repeated.
     - Format: uint16 or int16, saturating. sum |weights| times the dtype's largest code, and the half added, stay below
-      2^31 or are refused. Rounding: half up. Unit: step(codes) 2^shift / (unit of the weights).
+      2^31. Rounding: half up. Unit: step(codes) 2^shift / (unit of the weights).
     - Source: filters steered by the structure tensor: Knutsson, Wilson and Granlund 1983.
     """
     within = accept_directional_sum(codes, direction, phase, offsets, weights, shift, signed, window)
-    low, high = (-32768, 32767) if signed else (0, 65535)
-    shape = [part.stop - part.start for part in within]
-    result: NDArray[Any] = np.empty(shape, np.int16 if signed else np.uint16)
+    return _sum(codes, direction, phase, offsets, weights, shift, np.dtype(np.int16 if signed else np.uint16), within)
+
+
+def _sum(
+    codes: Codes,
+    direction: NDArray[np.uint16],
+    phase: Phase,
+    offsets: NDArray[np.int8],
+    weights: NDArray[np.int32],
+    shift: int,
+    dtype: np.dtype[Any],
+    within: Window,
+) -> NDArray[Any]:
+    low, high = (np.int32(end) for end in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+    result = np.empty([part.stop - part.start for part in within], dtype)
     for out, found in zip(result, _neighbours(codes, direction, phase, offsets, within), strict=True):
         total = np.zeros(out.shape, np.int32)
         for weight, code in zip(weights, found, strict=True):
             total += weight * code.astype(np.int32)
         if shift:
             total = (total + np.int32(1 << (shift - 1))) >> np.int32(shift)
-        out[...] = np.maximum(np.minimum(total, np.int32(high)), np.int32(low))
+        out[...] = np.maximum(np.minimum(total, high), low)
     return result
 
 
@@ -264,12 +274,9 @@ def directional_profile(
     - Source: as `directional_sum`.
     """
     within = accept_directional_profile(codes, direction, phase, offsets, window)
-    shape = [part.stop - part.start for part in within]
-    result = np.empty((offsets.shape[1], *shape), np.uint16)
-    for z, found in enumerate(_neighbours(codes, direction, phase, offsets, within)):
-        for out, code in zip(result, found, strict=True):
-            out[z] = code
-    return tuple(result)
+    one, plain = np.ones(1, np.int32), np.dtype(np.uint16)
+    ways = (offsets[:, k : k + 1] for k in range(offsets.shape[1]))
+    return tuple(_sum(codes, direction, phase, way, one, 0, plain, within) for way in ways)
 
 
 def directional_peak(

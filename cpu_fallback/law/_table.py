@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 OPERATIONS: dict[str, Callable[..., float]] = {
     "histogram": lambda: 1,  # one sum; the index is free
     "count": lambda: 1,
+    "row_sums": lambda *, weights: 2,  # a product and a sum
     "lookup": lambda *, table: 1,
     "gather": lambda *, index: 0,  # a move
 }
+
+_CHUNK = 1 << 16  # voxels widened to 64 bits at once: they fit into a processor's cache
 
 
 def accept_histogram(codes: NDArray) -> None:
@@ -29,6 +32,12 @@ def accept_histogram(codes: NDArray) -> None:
 def accept_count(mask: NDArray[np.bool_]) -> None:
     """Refuse what `count` does not define, for law and twin alike."""
     _checks.volume("count", mask, np.bool_)
+
+
+def accept_row_sums(codes: NDArray, weights: NDArray[np.uint64]) -> None:
+    """Refuse what `row_sums` does not define, for law and twin alike."""
+    _checks.volume("row_sums", codes, np.uint8, np.uint16, np.int16)
+    _checks.table("row_sums", "weights", weights, np.uint64, codes.shape[2])
 
 
 def accept_lookup(codes: NDArray, table: NDArray) -> None:
@@ -117,6 +126,46 @@ def count(mask: NDArray[np.bool_], /) -> int:
     """
     accept_count(mask)
     return int(np.count_nonzero(mask))
+
+
+def row_sums(
+    codes: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16], /, *, weights: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Return the weighted sum of each row of codes, modulo 2^64.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray of uint8, uint16 or int16, shape (z, y, x)
+    weights : numpy.ndarray of uint64, shape (x,)
+
+    Returns
+    -------
+    numpy.ndarray of uint64, shape (z, y)
+        On the host.
+
+    Raises
+    ------
+    TypeError
+        Not a NumPy array of one of these dtypes.
+    ValueError
+        Not a non-empty C-contiguous volume; weights of another dtype or length.
+
+    Notes
+    -----
+    Law.
+
+    - Formula: sum over x of codes[z, y, x] weights[x] modulo 2^64; a negative code counts as itself.
+    - Window: a row. Border: none is read.
+    - Format: uint64, wrapping. Rounding: none. Unit: that of the weights. Source: definition.
+    """
+    accept_row_sums(codes, weights)
+    z, y, x = codes.shape
+    sums, step = np.empty(z * y, np.uint64), max(1, _CHUNK // x)
+    for first in range(0, z * y, step):
+        rows = codes.reshape(-1, x)[first : first + step].astype(np.uint64)
+        rows *= weights
+        sums[first : first + step] = np.sum(rows, axis=1)  # wrapping around is exact: no order can matter
+    return sums.reshape(z, y)
 
 
 def lookup(

@@ -15,7 +15,7 @@ from cpu_fallback.twin._label import component_moments, hysteresis, label, mask_
 from cpu_fallback.twin._morphology import closing, dilation, erosion, opening
 from cpu_fallback.twin._neuron import net, neuron, neuron_sums
 from cpu_fallback.twin._projection import z_projection
-from cpu_fallback.twin._table import count, gather, histogram, lookup
+from cpu_fallback.twin._table import count, gather, histogram, lookup, row_sums
 from cpu_fallback.twin._variance import local_variance
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ __all__ = [
     "opening",
     "probe",
     "remove_small",
+    "row_sums",
     "stencils",
     "to_device",
     "to_host",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cpu_fallback.law._table import accept_count, accept_gather, accept_histogram, accept_lookup
+from cpu_fallback.law._table import accept_count, accept_gather, accept_histogram, accept_lookup, accept_row_sums
 from cpu_fallback.twin._bits import WORD, ones, set_of
 from cpu_fallback.twin._jit import compiled
 
@@ -76,6 +76,30 @@ def _tally(flat: NDArray[np.uint16], flip: np.uint16, counts: NDArray[np.uint32]
             counts[a ^ flip] += eight
     for code in flat[groups.size :]:
         counts[code ^ flip] += one
+
+
+def row_sums(
+    codes: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16], /, *, weights: NDArray[np.uint64]
+) -> NDArray[np.uint64]:
+    """Twin of law.row_sums."""
+    accept_row_sums(codes, weights)
+    z, y, x = codes.shape
+    flat, flip = _indices(codes)
+    result = np.empty(z * y, np.uint64)
+    # The weights are copied: Numba would compile once more for read-only ones.
+    _sum_rows(flat.reshape(-1, x), flip, weights.copy(), result)
+    if flip:  # each code was counted from the lowest one
+        result -= np.sum(weights * np.uint64(flip))
+    return result.reshape(z, y)
+
+
+@compiled
+def _sum_rows(rows: NDArray, flip: np.unsignedinteger, weights: NDArray[np.uint64], sums: NDArray[np.uint64]) -> None:
+    for i in range(sums.size):
+        row, total = rows[i], np.uint64(0)
+        for x in range(row.size):
+            total += np.uint64(row[x] ^ flip) * weights[x]
+        sums[i] = total
 
 
 def count(mask: NDArray[np.bool_], /) -> int:

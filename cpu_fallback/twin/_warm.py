@@ -61,6 +61,7 @@ def calls() -> list[Callable[[], object]]:
         partial(twin.closing, mask, radius=(1, 1, 1), shape="box"),
         partial(twin.label, mask, connectivity=26, at=where),
         partial(twin.lookup, signed, table=logits),
+        partial(twin.row_sums, codes, weights=np.ones(codes.shape[2], np.uint64)),
         partial(twin.mask_moments, mask, connectivity=26),
     ]
 

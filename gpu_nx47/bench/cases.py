@@ -131,6 +131,8 @@ def _of_smooth(narrow: NDArray[np.uint16], wide: NDArray[np.uint16]) -> Iterator
     yield Case("gradient_along", (("gradient_along", {"axis": axis, "origin": (0, 0)}),), (narrow,), 4, 4)
     yield Case("band_pass", (("band_pass", {}),), (narrow, wide), 6, 6)
     yield Case("histogram of 16 bits", (("histogram", {}),), (narrow,), 2, 2)
+    weights = tables.draws(SEED, 91, 0, narrow.shape[2])
+    yield Case("row_sums", (("row_sums", {"weights": weights}),), (narrow,), 2, 2, whole=True)
     yield Case("lookup", (("lookup", {"table": tables.logit_table()}),), (narrow,), 4, 4)
     index = (tables.draws(SEED, 90, 0, SAMPLES) % np.uint64(narrow.size)).astype(np.int64)
     # Of each voxel picked a cache line comes; told for each voxel of the volume, as every case is.

@@ -86,6 +86,7 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "gradient_along": ((u16,), way),
         "gradient_magnitude": ((u16,), {}),
         "histogram": ((u16,), {}),
+        "row_sums": ((signed,), {"weights": tables.draws(0, 1, 0, SHAPE[2])}),
         "hysteresis": ((u16,), {"weak": 40_000, "strong": 64_000}),
         "label": ((mask,), {"connectivity": 6}),
         "laplacian": ((u16,), {"shift": 2}),

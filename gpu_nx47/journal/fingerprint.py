@@ -23,8 +23,6 @@ STREAM: Final = 0x66696E67
 """Of the generator: the first of five."""
 X, YZ = 0, ((1, 2), (3, 4))
 """Streams, from there, of the weights along x, and of those along y and z for each sum."""
-CHUNK: Final = 1 << 16
-"""Voxels widened to 64 bits at once: they fit into a processor's cache."""
 MEANING: Final = "two sums modulo 2^64 of code * weight of its place: shows equality, is not tamper-proof"
 
 
@@ -48,13 +46,7 @@ def tile_sums(backend: Any, codes: Any, start: tuple[int, int, int]) -> tuple[in
         Where the tile begins in the array.
     """
     (z, y, x), (z0, y0, x0) = codes.shape, start
-    along_x = backend.to_device(weights(X, x0, x))
-    rows = np.empty((z, y), np.uint64)
-    step = max(1, CHUNK // (y * x))
-    for first in range(0, z, step):
-        part = codes[first : first + step].reshape(-1, x).astype(np.uint64)
-        # Integers: no BLAS, and wrapping around is exact, so the order of the sum cannot matter.
-        rows[first : first + step] = backend.to_host(np.einsum("rx,x->r", part, along_x)).reshape(-1, y)
+    rows = backend.row_sums(codes, weights=weights(X, x0, x))
     return tuple(
         int((np.einsum("zy,y->z", rows, weights(along_y, y0, y)) * weights(along_z, z0, z)).sum(dtype=np.uint64))
         for along_y, along_z in YZ

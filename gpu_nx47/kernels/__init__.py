@@ -24,7 +24,7 @@ from gpu_nx47.kernels._loader import cupy
 from gpu_nx47.kernels._morphology import closing, dilation, erosion, opening
 from gpu_nx47.kernels._neuron import net, neuron, neuron_sums
 from gpu_nx47.kernels._projection import z_projection
-from gpu_nx47.kernels._table import count, gather, histogram, lookup
+from gpu_nx47.kernels._table import count, gather, histogram, lookup, row_sums
 from gpu_nx47.kernels._variance import local_variance
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ __all__ = [
     "opening",
     "probe",
     "remove_small",
+    "row_sums",
     "stencils",
     "to_device",
     "to_host",

@@ -40,6 +40,28 @@ extern "C" __global__ void count_true(const u8* mask, i64 n, u64* total) {
   if (threadIdx.x == 0) atomicAdd(total, sum);
 }
 
+// A block a row. `flip` is 0, or the lowest code's size where a pattern is of a signed code.
+template <typename T>
+__device__ inline void sum_row(const T* codes, const u64* weights, i64 width, u32 flip, u64* out) {
+  __shared__ u64 whole;
+  if (threadIdx.x == 0) whole = 0;
+  __syncthreads();
+  const T* const row = codes + blockIdx.x * width;
+  u64 mine = 0;
+  for (i64 x = threadIdx.x; x < width; x += blockDim.x) mine += (u64)((i64)(row[x] ^ flip) - (i64)flip) * weights[x];
+  atomicAdd(&whole, mine);
+  __syncthreads();
+  if (threadIdx.x == 0) out[blockIdx.x] = whole;
+}
+
+extern "C" __global__ void sum_rows_bytes(const u8* codes, const u64* weights, i64 width, u32 flip, u64* out) {
+  sum_row(codes, weights, width, flip, out);
+}
+
+extern "C" __global__ void sum_rows_codes(const u16* codes, const u64* weights, i64 width, u32 flip, u64* out) {
+  sum_row(codes, weights, width, flip, out);
+}
+
 extern "C" __global__ void lookup_bytes(const u8* codes, const u16* table, i64 n, u16* out) {
   for (i64 i = thread_index(); i < n; i += thread_count()) out[i] = table[codes[i]];
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cpu_fallback.law._table import accept_count, accept_gather, accept_histogram, accept_lookup
+from cpu_fallback.law._table import accept_count, accept_gather, accept_histogram, accept_lookup, accept_row_sums
 from gpu_nx47.kernels._launch import RESIDENT, blocks, each, empty, host, i64, shadow, upload, zeros
 from gpu_nx47.kernels._loader import cupy, launch
 
@@ -47,6 +47,17 @@ def count(mask: Any, /) -> int:
     total = zeros(1, np.uint64)
     each(FILE, "count_true", mask.size, mask, *i64(mask.size), total)
     return int(host(total)[0])
+
+
+def row_sums(codes: Any, /, *, weights: Any) -> NDArray[np.uint64]:
+    """Port of law.row_sums."""
+    accept_row_sums(shadow(codes), shadow(weights) if isinstance(weights, cupy().ndarray) else weights)
+    z, y, x = codes.shape
+    found = empty((z, y), np.uint64)
+    name, seen = ("bytes", codes) if codes.dtype == np.uint8 else ("codes", codes.view(np.uint16))
+    launch(FILE, f"sum_rows_{name}", z * y, seen, upload(weights), *i64(x), _flip(codes), found)
+    result: NDArray[np.uint64] = host(found)
+    return result
 
 
 def lookup(codes: Any, /, *, table: Any) -> Any:

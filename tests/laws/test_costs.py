@@ -249,6 +249,10 @@ CASES = {
     ],
     "histogram": [(one(draw), {}) for draw in (grey, u16, i16)],
     "count": [(one(mask), {})],
+    "row_sums": [
+        (lambda shape, draw=draw: ([draw(shape)], {"weights": np.ones(shape[2], np.uint64)}), {})
+        for draw in (grey, u16, i16)
+    ],
     "lookup": [
         (one(grey), {"table": np.arange(256, dtype=np.uint16)}),
         (one(i16), {"table": np.arange(65536).astype(np.int16)}),

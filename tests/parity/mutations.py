@@ -102,6 +102,8 @@ MUTATIONS = [
     ("twin/_projection.py", "denominator + _root", "denominator - _root", "z_projection"),
     ("twin/_projection.py", "np.uint16(8)", "np.uint16(7)", "z_projection"),
     ("twin/_table.py", "counts[2, flat[i + 2]]", "counts[2, flat[i + 1]]", "histogram"),
+    ("twin/_table.py", "np.uint64(row[x] ^ flip)", "np.uint64(row[x])", "row_sums"),
+    ("twin/_table.py", "result -= np.sum(", "result += np.sum(", "row_sums"),
     ("twin/_table.py", "counts[g ^ flip]", "counts[h ^ flip]", "histogram"),
     ("twin/_table.py", "eight = np.uint32(1), np.uint32(8)", "eight = np.uint32(1), np.uint32(7)", "histogram"),
     ("twin/_table.py", "| (a ^ h)", "", "histogram"),

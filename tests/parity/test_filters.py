@@ -147,6 +147,14 @@ def test_histogram(agree, seeds):
             assert counts.dtype == np.int64
 
 
+def test_row_sums(agree, seeds):
+    for seed in seeds:
+        rng = np.random.default_rng([65, seed])
+        for codes in (draw_grey(seed), draw_codes(seed, np.uint16), draw_codes(seed, np.int16)):
+            found = agree("row_sums", codes, weights=rng.integers(0, 2**64, codes.shape[2], dtype=np.uint64))
+            assert found.shape == codes.shape[:2]
+
+
 def test_count(agree, seeds):
     for seed in seeds:
         agree("count", draw_mask(seed))

@@ -70,6 +70,7 @@ CALLS = {
     ),
     "gradient_along": ((CODES,), {"axis": np.arange(10, dtype=np.int32).reshape(5, 2), "origin": (3, -4)}),
     "gradient_magnitude": ((CODES,), {}),
+    "row_sums": ((CODES.view(np.int16),), {"weights": tables.draws(0, 1, 0, CODES.shape[2])}),
     "histogram": ((np.sort(CODES.reshape(-1)).reshape(GREY.shape),), {}),
     "hysteresis": ((CODES,), {"weak": 30_000, "strong": 60_000}),
     "label": ((MASK,), {"connectivity": 26}),
@@ -110,7 +111,11 @@ CALLS = {
 MORE = [("z_projection", (GREY,), {"window": 5, "statistic": s}) for s in ("mean", "deviation", "coherence")]
 MORE += [("stencils", (CODES,), {"results": ("gradient_magnitude",)})]
 MORE += [("directional_sum", (c, DIRECTION), CALLS["directional_sum"][1]) for c in (GREY, CODES.view(np.int16))]
-MORE += [("histogram", (GREY,), {}), ("local_entropy", *CALLS["local_entropy"])]
+MORE += [
+    ("histogram", (GREY,), {}),
+    ("row_sums", (GREY,), CALLS["row_sums"][1]),
+    ("local_entropy", *CALLS["local_entropy"]),
+]
 
 
 def put(value):
