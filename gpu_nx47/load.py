@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from gpu_nx47._tiff.inspection import promised, unreadable
 from gpu_nx47.errors import DamagedInputError, NotAVolumeError, TooLargeError
 from gpu_nx47.hardware import usable_processors
 from gpu_nx47.settings import LoadSettings
+from gpu_nx47.spread import beside
 from gpu_nx47.volume import Box, Source, Volume, Window
 
 if TYPE_CHECKING:
@@ -64,10 +66,10 @@ def load(
         stored, size, count = _load_slices(source, settings, seen, limit_bytes)
     else:
         data = _read(source.path, limit_bytes)
-        seen.update(data)
-        info = inspect(data, str(source.path), limit_bytes=limit_bytes)
-        _check_room(info, info.shape, len(data), limit_bytes)
-        stored, size, count = _decode(data, info, settings, limit_bytes, threads), info.voxel_size_um, len(data)
+        with beside(partial(seen.update, data), threads, "nx47-hash"):
+            info = inspect(data, str(source.path), limit_bytes=limit_bytes)
+            _check_room(info, info.shape, len(data), limit_bytes)
+            stored, size, count = _decode(data, info, settings, limit_bytes, threads), info.voxel_size_um, len(data)
         del data
     if stored.dtype.kind == "f":
         _check_finite(stored, source)

@@ -1,12 +1,13 @@
-"""Many small pieces of work in a row, shared out among threads as runs: a task for each would cost more than it."""
+"""Work on threads: small pieces in a row, shared out as runs (a task for each would cost more), or one work aside."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Result = TypeVar("Result")
 RUNS: Final = 8
@@ -41,3 +42,19 @@ def spread(number: int, work: Callable[[range], Result], threads: int, name: str
     with ThreadPoolExecutor(min(threads, len(parts)), name) as pool:
         # In order: what lies below the first failure that shows here has ended without one. Map cancels the rest.
         return list(pool.map(work, parts))
+
+
+@contextmanager
+def beside(work: Callable[[], object], threads: int | None, name: str) -> Iterator[None]:
+    """Do one work on a thread of that name beside the block, or before it where one thread is all there is.
+
+    It has ended when the block has; what it raised is raised then, unless the block raised.
+    """
+    if threads == 1:
+        work()
+        yield
+        return
+    with ThreadPoolExecutor(1, name) as pool:
+        done = pool.submit(work)
+        yield
+        done.result()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gpu_nx47.spread import spread
+from gpu_nx47.spread import beside, spread
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 100])
@@ -44,3 +44,16 @@ def test_of_several_failures_the_lowest_is_raised_and_the_rest_is_dropped(thread
         spread(400, work, threads, "test", 100)
     assert threads == 1 or len(done) < 300
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("test_")]
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_work_beside_is_done_when_the_block_is_and_its_failure_is_raised(threads):
+    done = []
+    with beside(lambda: done.append(threading.current_thread()), threads, "nx47-some"):
+        pass
+    (thread,) = done
+    assert (thread is threading.current_thread()) == (threads == 1)
+    with pytest.raises(ZeroDivisionError), beside(lambda: 1 // 0, threads, "nx47-some"):
+        pass
+    with pytest.raises(KeyError), beside(lambda: 1, threads, "nx47-some"):
+        raise KeyError
