@@ -15,10 +15,15 @@ from gpu_nx47.plan import MB, Job, MemoryPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
 
     from gpu_nx47.backend import Backend
     from gpu_nx47.settings import Settings
     from gpu_nx47.volume import Source
+
+    _Layout = tuple[plan.Shape, np.dtype[Any], int]
 
 _GIVEN: Final = "--memory"
 _FOUND: Final = "the memory that is available"
@@ -48,6 +53,7 @@ class Budget:
         self._settings = settings
         self._threads = threads
         self._law = backend.NAME == "law"
+        self._layouts: dict[tuple[str, tuple[int, int] | None], _Layout] = {}
         hardware.share_one_pool()
         hardware.release_memory()
         taken = hardware.rss_bytes()
@@ -130,8 +136,15 @@ class Budget:
         return {**limits, "planned_bytes": planned, "too_large": too_large}
 
     def _job(self, source: Source, others: bool) -> Job:
-        shape, dtype, size = load.read_layout(source, limit_bytes=max(self.reading_limit, LIMIT_BYTES))
+        shape, dtype, size = self._layout(source)
         return Job.of(shape, dtype, size, self._settings, threads=self._threads, law=self._law, others=others)
+
+    def _layout(self, source: Source) -> _Layout:
+        """Return what `load.read_layout` does; while a file is the same its headers are read once for all plans."""
+        key = source.id, _stamp(source.files[0])
+        if None in key or key not in self._layouts:
+            self._layouts[key] = load.read_layout(source, limit_bytes=max(self.reading_limit, LIMIT_BYTES))
+        return self._layouts[key]
 
     def record(self, found: MemoryPlan) -> dict[str, Any]:
         """Return a plan and its limit as JSON values."""
@@ -151,6 +164,15 @@ class Budget:
             advice=f"{', '.join(advice)}, or cut the volume into smaller stacks.",
             shape=promised(job.shape),
         )
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return size and time of change of a file, or None where it tells none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _compiles(backend: Backend) -> bool:

@@ -13,7 +13,7 @@ import gpu_nx47
 from cpu_fallback import law
 from gpu_nx47 import budget, hardware, load, phantom, plan, source
 from gpu_nx47.configure import from_mapping, parse_bytes, resolve, to_json
-from gpu_nx47.errors import SettingsError, TooLargeError, UsageError
+from gpu_nx47.errors import InputError, SettingsError, TooLargeError, UsageError
 from gpu_nx47.plan import MB, Job
 from gpu_nx47.settings import NeuronSettings, Settings
 
@@ -216,6 +216,23 @@ def test_the_layout_is_read_from_the_headers_alone(tmp_path):
         tifffile.imwrite(slices / f"{k}.tif", np.ones((30, 31), np.uint16))
     (item,) = source.discover(slices).sources
     assert load.read_layout(item)[:2] == ((3, 30, 31), np.dtype("uint16"))
+
+
+def test_headers_are_read_once_for_all_plans_of_a_file_that_stays_the_same(tmp_path, monkeypatch):
+    path, read, real = tmp_path / "stack.tif", [], load.read_layout
+    monkeypatch.setattr(load, "read_layout", lambda item, **given: (read.append(item.id), real(item, **given))[1])
+    write(path, (5, 40, 41))
+    (item,) = source.discover(path).sources
+    free = budget.Budget(SMALL, law, 2)
+    for _ in range(2):
+        free.outlook([item])
+        assert free.plan(item, others=False).stages
+    assert read == ["stack"]
+    write(path, (6, 40, 41))
+    assert free._job(item, False).shape == (6, 40, 41)
+    path.unlink()
+    with pytest.raises(InputError):
+        free.plan(item, others=False)
 
 
 @pytest.mark.parametrize(
