@@ -82,8 +82,12 @@ def listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
     def beyond(tile: Tile, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
         here = engine.backend.to_host(codes)
         inside = np.flatnonzero(limits.left_by(here))
+        bend = here.reshape(-1)[inside]
+        if here[0].size == probability[0].size:
+            inside += tile.start[0] * here[0].size
+            return inside, bend
         place = (p + start for p, start in zip(np.unravel_index(inside, here.shape), tile.start, strict=True))
-        return np.ravel_multi_index(tuple(place), probability.shape), here.reshape(-1)[inside]
+        return np.ravel_multi_index(tuple(place), probability.shape), bend
 
     number = int(counts[limits.left_by(np.arange(-32_768, 32_768).astype(np.int16))].sum())
     index, bend, at = np.empty(number, np.int64), np.empty(number, np.int16), 0
@@ -112,9 +116,9 @@ def _bends(
     thin = (max(1, math.prod(engine.tile) // 4 // max(1, probability[0].size)), *probability.shape[1:])
 
     def bend(tile: Tile) -> Any:
-        codes = engine.backend.to_device(probability[tile.crop(1)].copy())
+        codes = engine.backend.to_device(np.ascontiguousarray(probability[tile.crop(1)]))
         logit = engine.backend.lookup(codes, table=engine.backend.to_device(table))
-        return work(tile, engine.backend.laplacian(logit, shift=LAPLACE_SHIFT)[tile.within(0, 1)].copy())
+        return work(tile, tile.cut(engine.backend.laplacian(logit, shift=LAPLACE_SHIFT), 0, 1))
 
     return engine.on(tiles(probability.shape, thin)).map(probability.shape, bend)
 

@@ -44,13 +44,6 @@ class Packed:
         """Return the whole mask, C-contiguous."""
         return self.rows(slice(None))
 
-    def at(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return the mask at flat indices of its voxels."""
-        row, x = np.divmod(index, self.width)
-        word = self.words.reshape(-1)[row * self.words.shape[2] + x // WORD]
-        found: NDArray[np.bool_] = (word >> (x % WORD).astype(np.uint64) & np.uint64(1)).astype(np.bool_)
-        return found
-
     def count(self) -> int:
         """Return the voxels of the mask."""
         return _count(self.words)

@@ -12,7 +12,7 @@ from gpu_nx47.atomic import whole_file
 from gpu_nx47.engine import slabs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -240,14 +240,14 @@ def ratio(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def anchor_calibration(masks: Cut, calibrated: Callable[[slice], NDArray[np.bool_]]) -> dict[str, Any]:
+def anchor_calibration(masks: Cut, rows: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return how far the anchors and the calibration agree, and what each of them gives to the final mask.
 
     Parameters
     ----------
     masks : Cut
-    calibrated : callable
-        Returns slices of the calibrated mask.
+    rows : mapping of str to sequence of int
+        What was counted in each slice (`slices.counted`).
 
     Returns
     -------
@@ -256,12 +256,7 @@ def anchor_calibration(masks: Cut, calibrated: Callable[[slice], NDArray[np.bool
         be of one mask alone: `final_without_anchor`, `final_without_calibration`. Ratios of them: `jaccard`,
         `share_anchored`, `share_calibrated`.
     """
-    counted: Counter[str] = Counter(final=0, final_anchored=0, final_calibrated=0)
-    for part in slabs(masks.final.shape):
-        final = masks.final[part]
-        of = {"final": final, "final_anchored": final & masks.anchored.rows(part)}
-        of["final_calibrated"] = final & calibrated(part)
-        counted.update({name: int(np.count_nonzero(mask)) for name, mask in of.items()})
+    counted = {name: sum(rows[name]) for name in ("final", "final_anchored", "final_calibrated")}
     either = masks.voxels["either"]
     both = masks.voxels["anchored"] + masks.voxels["calibrated"] - either
     return {

@@ -73,12 +73,18 @@ class Clusters:
             inside = np.flatnonzero(self.cluster[part] == number) + part.start
             if not inside.size:
                 continue
-            far = np.abs(self.strength[inside].astype(np.int64) - self.usual)
-            if far.max() > most:
-                peak, most = int(inside[np.argmax(far)]), int(far.max())
-            place = np.stack(np.unravel_index(self.index[inside], shape))
-            low.append(place.min(axis=1))
-            high.append(place.max(axis=1))
+            strength = self.strength[inside]
+            ends = int(strength.min()), int(strength.max())
+            far = max(self.usual - ends[0], ends[1] - self.usual)
+            if far > most:
+                at = np.flatnonzero((strength == self.usual - far) | (strength == self.usual + far))
+                peak, most = int(inside[at[0]]), far
+            # Ascending, so the first and the last tell z; the division by one number is much faster than unravelling.
+            index = self.index[inside]
+            row = index // shape[2]
+            place = row[[0, -1]] // shape[1], row - row // shape[1] * shape[1], index - row * shape[2]
+            low.append([along.min() for along in place])
+            high.append([along.max() for along in place])
         return peak, np.min(low, axis=0), np.max(high, axis=0)
 
     def _parts(self) -> Iterator[slice]:

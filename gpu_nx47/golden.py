@@ -22,7 +22,6 @@ def golden_points(
     above: int,
     limit: int,
     origin: tuple[int, int, int],
-    bright: NDArray[np.int64] | None = None,
 ) -> tuple[int, list[dict[str, Any]]]:
     """Return how many voxels of the mask lie above a code, and the best of them at least 8 voxels apart.
 
@@ -35,13 +34,10 @@ def golden_points(
         Points listed; 0: all.
     origin : tuple of int
         Position of the box in the volume.
-    bright : numpy.ndarray of int64, optional
-        From `brighter`, where it is known.
     """
-    bright = brighter(probability, above) if bright is None else bright
-    index = bright[mask.reshape(-1)[bright]]
+    index = where(probability.shape, lambda rows: (probability[rows] > above) & mask[rows])
     value = probability.reshape(-1)[index]
-    order = np.lexsort((index, -value.astype(np.int64)))
+    order = np.argsort(~value, kind="stable")  # the highest first; of equals the first
     points: list[dict[str, Any]] = []
     taken: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
     _, height, width = probability.shape
@@ -57,11 +53,6 @@ def golden_points(
         if limit and len(points) == limit:
             break
     return len(index), points
-
-
-def brighter(probability: NDArray[np.uint16], above: int) -> NDArray[np.int64]:
-    """Return the flat index of each voxel that exceeds a code, ascending."""
-    return where(probability.shape, lambda rows: probability[rows] > above)
 
 
 def _near(taken: dict, cell: tuple[int, int, int], point: tuple[int, int, int]) -> bool:

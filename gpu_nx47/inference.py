@@ -48,7 +48,8 @@ class Found:
     @property
     def of_volume(self) -> dict[str, Any]:
         """What `solve.Solved` takes of it."""
-        return {"probability": self.probability, "cells": self.cells, "saved": self.saved, "alone": self.alone}
+        kept = {"cells": self.cells, "saved": self.saved, "alone": self.alone}
+        return {"probability": self.probability, "levels": self.histogram, **kept}
 
 
 @dataclass(frozen=True)

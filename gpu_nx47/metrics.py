@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gpu_nx47.alerts import Alert
     from gpu_nx47.backend import Meter
     from gpu_nx47.engine import Engine
+    from gpu_nx47.segmentation import Cut
     from gpu_nx47.settings import Settings
     from gpu_nx47.solve import Solved, Story
     from gpu_nx47.volume import Volume
@@ -63,12 +64,11 @@ def volume_counters(
     mask have gone before anomalies are listed.
     """
     grey, origin = volume.grey[volume.box.slices], volume.box.start
-    moments, (unknown, reason, strange), best, rows, agreed, grey_counts = engine.together(
+    moments, counts, (unknown, reason, strange), best, grey_counts = engine.together(
         lambda: _components(engine.backend, solved.final),
+        lambda: slices.counted(volume, solved),
         lambda: _unknown(solved, engine, references),
         lambda: _golden(solved, settings.golden_points, origin),
-        lambda: slices.table(volume, solved),
-        lambda: _agreed(solved),
         lambda: histogram(engine.backend, grey),
     )
     anomalous = anomalies.listed(engine, solved.probability)
@@ -83,11 +83,12 @@ def volume_counters(
     )
     counted = {
         **_counted(volume),
-        **_of_masks(agreed, rows, volume.box.voxels),
+        **_of_masks(solved.masks, counts, volume.box.voxels),
         "materials_detected": len(moments),
         "materials_by_class": counters.materials_by_class(grey_counts, volume.grey.size - volume.box.voxels),
         "largest_component": int(moments[:, 0].max()) if len(moments) else 0,
         "patterns_detected": counters.patterns(moments),
+        "golden_before_cleaning": sum(counts["golden_active"]) if solved.null.tallies else None,
         **best,
         "golden_nonce_points_topk": explained,
         "unknown_discoveries": unknown,
@@ -96,19 +97,13 @@ def volume_counters(
         "anomaly_clusters": bends.clusters,
     }
     by_chance = {"expected_by_chance": _by_chance(solved, counted)}
-    return {**counted, **by_chance, "findings": [one for kind in told for one in kind], "slices": rows}, old
+    listed = {"findings": [one for kind in told for one in kind], "slices": slices.table(counts)}
+    return {**counted, **by_chance, **listed}, old
 
 
-def _agreed(solved: Solved) -> dict[str, Any]:
-    """Return `anchor_calibration`, and the steps of the cleaning."""
-    threshold = solved.calibration.threshold
-    agreed = counters.anchor_calibration(solved.masks, lambda part: solved.probability[part] >= threshold)
-    return {"anchor_calibration": agreed, "cleaning": list(solved.masks.cleaning)}
-
-
-def _of_masks(agreed: dict[str, Any], rows: dict[str, list[Any]], box: int) -> dict[str, Any]:
-    """Return the counters of the masks' voxels, from what is known of their slices and of what they share."""
-    shared = agreed["anchor_calibration"]
+def _of_masks(masks: Cut, rows: dict[str, list[int]], box: int) -> dict[str, Any]:
+    """Return the counters of the masks' voxels, and the steps of the cleaning, from what is known of their slices."""
+    shared = counters.anchor_calibration(masks, rows)
     anchored, calibrated, final = (sum(rows[name]) for name in ("hysteresis", "calibrated", "final"))
     return {
         "pixels_anchor_detected": anchored,
@@ -117,7 +112,8 @@ def _of_masks(agreed: dict[str, Any], rows: dict[str, list[Any]], box: int) -> d
         "pixels_active_final": final,
         "pixels_active_calibrated": calibrated,
         "pixels_final_anchored": shared["final_anchored"],
-        **agreed,
+        "anchor_calibration": shared,
+        "cleaning": list(masks.cleaning),
         "active_ratio_final": final / box,
         "active_ratio_hysteresis": anchored / box,
         "active_ratio_calibrated": calibrated / box,
@@ -126,19 +122,21 @@ def _of_masks(agreed: dict[str, Any], rows: dict[str, list[Any]], box: int) -> d
 
 def _old(meter: Meter, solved: Solved) -> v122.Counts:
     """Return what the old definitions find; not metered: they are no calculation of the answer."""
-    counts = rescue.whole(meter, "a histogram", lambda: histogram(meter.backend, solved.probability))
-    return v122.Counts.of(solved.probability, solved.final, tables.PROBABILITY_ONE, counts)
+
+    def bends(codes: NDArray[np.uint16]) -> NDArray[np.int16]:
+        backend = meter.backend
+        found: NDArray[np.int16] = backend.to_host(backend.laplacian(backend.to_device(codes), shift=v122.SHIFT))
+        return found
+
+    known = tables.PROBABILITY_ONE, solved.levels.counts, bends
+    return rescue.whole(meter, "the old counters", lambda: v122.Counts.of(solved.probability, solved.final, *known))
 
 
 def _golden(solved: Solved, listed: int, origin: tuple[int, int, int]) -> dict[str, Any]:
-    """Return the counters of golden voxels, and the best of these; null where nothing tells what is golden."""
+    """Return how many golden voxels there are, and the best of these; null where nothing tells what is golden."""
     limit, known = solved.null.golden_limit, bool(solved.null.tallies)
-    bright = golden.brighter(solved.probability, limit)
-    reached = solved.probability.reshape(-1)[bright] >= solved.calibration.threshold
-    active = reached | solved.masks.anchored.at(bright)
-    number, points = golden.golden_points(solved.probability, solved.final, limit, listed, origin, bright)
+    number, points = golden.golden_points(solved.probability, solved.final, limit, listed, origin)
     return {
-        "golden_before_cleaning": int(np.count_nonzero(active)) if known else None,
         "golden_nonce_detected": number if known else None,
         "golden_nonce_limit": limit / tables.PROBABILITY_ONE if known else None,
         "golden_nonce_points_topk": points,
@@ -185,7 +183,7 @@ def empty_counters(volume: Volume) -> dict[str, Any]:
         "unknown_discoveries_reason": "nothing was selected in a constant volume",
         "expected_by_chance": {},
         "findings": [],
-        "slices": slices.table(volume, None),
+        "slices": slices.table(slices.counted(volume, None), found=False),
     }
 
 

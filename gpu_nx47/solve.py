@@ -66,6 +66,8 @@ class Solved:
     calibration: Calibration
     thresholds: Thresholds
     probability: NDArray[np.uint16]
+    levels: Histogram
+    """Exact, of the probability."""
     masks: segmentation.Cut
     cells: NDArray[np.uint16] | None
     """Joint cell of each voxel, where a reference is kept."""
@@ -227,13 +229,15 @@ def _trace_found(
             story.trace("neuron_output", found.alone)
     for family, them in fakes.items():
         for number, fake in enumerate(them):
-            story.trace(f"probability_{family}_{number}", fake.probability)
-    trace_masks(story, found.probability, masks, threshold)
+            story.trace(f"probability_{family}_{number}", fake.probability, fake.histogram.counts)
+    trace_masks(story, found.probability, found.histogram, masks, threshold)
 
 
-def trace_masks(story: Story, probability: NDArray[np.uint16], masks: segmentation.Cut, threshold: int) -> None:
-    """Trace the probability and the masks made of it."""
-    story.trace("probability_map", probability)
+def trace_masks(
+    story: Story, probability: NDArray[np.uint16], levels: Histogram, masks: segmentation.Cut, threshold: int
+) -> None:
+    """Trace the probability, whose exact histogram is known, and the masks made of it."""
+    story.trace("probability_map", probability, levels.counts)
     story.trace("mask_hysteresis", masks.anchored.mask())
     story.trace("mask_calibrated", probability >= threshold)
     story.trace("mask_final", masks.final)

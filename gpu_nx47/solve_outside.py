@@ -63,7 +63,7 @@ def solve_outside(
             probability, counts = heard(engine, probability, field, settings.segment.votes)
     with story.stage("segment", "segment_start"):
         cut, limits, masks = solve.cut_volume(engine, probability, counts, settings.segment)
-    solve.trace_masks(story, probability, masks, cut.threshold)
+    solve.trace_masks(story, probability, counts, masks, cut.threshold)
     nothing, empty = np.zeros(0, np.float32), np.zeros(0, np.uint8)
     unit = Unit((), Scaling(nothing, nothing), nothing, np.float32(0))
     chosen = Training(0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, (), 0.0)
@@ -84,6 +84,7 @@ def solve_outside(
         calibration=cut,
         thresholds=limits,
         probability=probability,
+        levels=counts,
         masks=masks,
         cells=None,
     )

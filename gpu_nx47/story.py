@@ -67,17 +67,19 @@ class Story:
             entry["calc_ops_executed"] += round(now_executed - executed)
             entry["calc_per_sec"] = entry["calc_ops"] / entry["seconds"] if entry["seconds"] > 0 else 0.0
 
-    def trace(self, stage: str, array: NDArray) -> None:
-        """Emit ARRAY_TRACE of an array (see `journal.trace`)."""
+    def trace(self, stage: str, array: NDArray, counts: NDArray[np.int64] | None = None) -> None:
+        """Emit ARRAY_TRACE of an array (see `journal.trace`); `counts`: its exact histogram, where it is known."""
+        counts = self._counts(array) if counts is None else counts
+        self.traced(array_trace(stage, array, counts, self.record, self._threads))
+
+    def _counts(self, array: NDArray) -> NDArray[np.int64]:
         if array.dtype == np.bool_:
             active = int(np.count_nonzero(array))
-            counts = np.array([array.size - active, active])
-        elif array.size:
-            # Not metered: recording is no calculation of the run.
-            counts = rescue.whole(self._meter, "a trace", lambda: histogram(self._meter.backend, array, self._threads))
-        else:
-            counts = np.zeros(1, np.int64)
-        self.traced(array_trace(stage, array, counts, self.record, self._threads))
+            return np.array([array.size - active, active])
+        if not array.size:
+            return np.zeros(1, np.int64)
+        # Not metered: recording is no calculation of the run.
+        return rescue.whole(self._meter, "a trace", lambda: histogram(self._meter.backend, array, self._threads))
 
     def traced(self, told: dict[str, Any]) -> None:
         """Emit ARRAY_TRACE of what `journal.trace` tells of an array or of a tile."""

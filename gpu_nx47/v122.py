@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +12,18 @@ import numpy as np
 from gpu_nx47.engine import slabs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
+
+    Part = Callable[[float | None], NDArray]
+    """Returns some values: all that are above a number, and perhaps others; all for None."""
 
 GOLDEN_QUANTILE: Final = 0.9999
 ANOMALY_QUANTILE: Final = 0.9995
 UNKNOWN_PROBABILITY: Final = 0.9995
+SHIFT: Final = 4
+"""The least with which the kernel `laplacian` reaches every bend of a code: it gives them in sixteenths, rounded."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,12 @@ class Counts:
 
     @classmethod
     def of(
-        cls, probability: NDArray, mask: NDArray[np.bool_], one: float, counts: NDArray[np.int64] | None = None
+        cls,
+        probability: NDArray,
+        mask: NDArray[np.bool_],
+        one: float,
+        counts: NDArray[np.int64] | None = None,
+        kernel: Callable[[NDArray], NDArray] | None = None,
     ) -> Counts:
         """Count.
 
@@ -46,14 +57,17 @@ class Counts:
             The value that stands for probability 1.
         counts : numpy.ndarray of int64, optional
             The exact histogram of the codes, where it is known.
+        kernel : callable, optional
+            The kernel `laplacian` with SHIFT, for codes and on arrays of the host.
         """
         z, y, x = probability.shape
         parts = list(slabs(probability.shape))
         if counts is None:
-            golden, _ = _above_quantile((probability[part] for part in parts), z * y * x, GOLDEN_QUANTILE)
+            values = (partial(lambda part, _: probability[part], part) for part in parts)
+            golden, _ = _above_quantile(values, z * y * x, GOLDEN_QUANTILE)
         else:
             golden = _code_above_quantile(counts, GOLDEN_QUANTILE)
-        _, bent = _above_quantile(_bends(probability), z * y * x, ANOMALY_QUANTILE)
+        _, bent = _above_quantile(_bends(probability, kernel), z * y * x, ANOMALY_QUANTILE)
         certain = UNKNOWN_PROBABILITY * one
         if probability.dtype.kind != "f":
             certain = floor(certain)  # compared as integers: beside a float each code would become one
@@ -116,11 +130,35 @@ def laplacian(values: NDArray) -> NDArray:
     return result
 
 
-def _bends(values: NDArray) -> Iterator[NDArray]:
-    """Yield the sizes of the Laplacian, a few slices at a time: whole, it would take four times the memory of codes."""
+def _bends(values: NDArray, kernel: Callable[[NDArray], NDArray] | None = None) -> Iterator[Part]:
+    """Yield the sizes of the Laplacian, a few slices at a time: whole, it would take four times the memory of codes.
+
+    Where the kernel tells which they may be, those above a number are computed alone.
+    """
     for part in slabs(values.shape):
         first = max(0, part.start - 1)
-        yield np.abs(laplacian(values[first : part.stop + 1])[part.start - first :][: part.stop - part.start])
+        around, core = values[first : part.stop + 1], slice(part.start - first, part.stop - first)
+
+        def sizes(above: float | None, around: NDArray = around, core: slice = core) -> NDArray:
+            if kernel is None or above is None:
+                return np.abs(laplacian(around)[core])
+            # Sixteenths are rounded half up: those of a size from above + 1 on are no less than that less half of one.
+            likely = np.flatnonzero(np.abs(kernel(around)[core]) >= (int(above) - 7) >> SHIFT)
+            return np.abs(_laplacian_at(around, likely + core.start * around[0].size))
+
+        yield sizes
+
+
+def _laplacian_at(codes: NDArray, index: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return `laplacian` at flat indices of its voxels."""
+    flat, step = codes.reshape(-1), 1
+    found = -6 * flat[index].astype(np.int32)
+    for length in codes.shape[::-1]:
+        place = index // step % length
+        found += flat[index - step * (place > 0)]
+        found += flat[index + step * (place < length - 1)]
+        step *= length
+    return found
 
 
 def _code_above_quantile(counts: NDArray[np.int64], quantile: float) -> int:
@@ -132,12 +170,12 @@ def _code_above_quantile(counts: NDArray[np.int64], quantile: float) -> int:
     return high if position > rank and high > low else low + 1
 
 
-def _above_quantile(parts: Iterable[NDArray], size: int, quantile: float) -> tuple[float, int]:
+def _above_quantile(parts: Iterable[Part], size: int, quantile: float) -> tuple[float, int]:
     """Return the lowest value that exceeds a quantile, interpolated as np.quantile does, and how many values do.
 
     Parameters
     ----------
-    parts : iterable of numpy.ndarray
+    parts : iterable of callable
         The values.
     size : int
         Number of values in all parts.
@@ -153,9 +191,10 @@ def _above_quantile(parts: Iterable[NDArray], size: int, quantile: float) -> tup
     kept = size - rank
     top: NDArray | None = None
     for part in parts:
-        values = part.reshape(-1)
+        above = None if top is None or len(top) < kept else top[0]
+        values = part(above).reshape(-1)
         if top is not None:
-            values = np.concatenate([top, values if len(top) < kept else values[values > top[0]]])
+            values = np.concatenate([top, values if above is None else values[values > above]])
         if len(values) > kept:
             values = np.partition(values, -kept)[-kept:]
         top = np.partition(values, [0, min(1, len(values) - 1)])

@@ -192,18 +192,19 @@ def _find(
     number: NDArray[np.int32],
     found: NDArray[np.int32],
 ) -> None:
+    row, start, before, run = np.int64(0), np.int64(0), np.int64(width), np.int64(0)
     for i in range(at.size):
-        row, x = at[i] // width, at[i] % width
-        # The last run of the row that starts at x or before: it lies before `high`.
-        low, high = first[row], first[row + 1]
-        while low < high:
-            middle = (low + high) // 2
-            if edges[2 * middle] <= x:
-                low = middle + 1
-            else:
-                high = middle
-        if high > first[row] and x < edges[2 * high - 1]:
-            found[i] = number[high - 1]
+        x = at[i] - start
+        if x < before or x >= width:  # another row, or further back in it: most ask in ascending order
+            row = at[i] // width
+            start, run = row * width, first[row]
+            x = at[i] - start
+        before = x
+        # The last run of the row that starts at x or before lies before `run`.
+        while run < first[row + 1] and edges[2 * run] <= x:
+            run += 1
+        if run > first[row] and x < edges[2 * run - 1]:
+            found[i] = number[run - 1]
 
 
 @compiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -13,8 +13,12 @@ from gpu_nx47._tiff.inspection import inspect
 from gpu_nx47.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
+RUN: Final = 1 << 22
+"""Voxels, about, that are handed to Pillow together: a page alone costs it a fourth beside the codes."""
 SHORT, LONG, RATIONAL, ASCII = 3, 4, 5, 2
 
 
@@ -36,8 +40,7 @@ def encode_stack(stack: NDArray[np.uint8]) -> bytes:
     at = said + len(parts[1])
     link = 4  # where the offset of the next header is written: a part's number and a place in it
     links: list[tuple[int, int]] = [(0, link)]
-    for k in range(z):
-        strip = _lzw(np.ascontiguousarray(stack[k]))
+    for k, strip in enumerate(_strips(stack)):
         tags = [
             (254, LONG, 1, 2 if z > 1 else 0),
             (256, LONG, 1, x),
@@ -68,17 +71,29 @@ def encode_stack(stack: NDArray[np.uint8]) -> bytes:
     return b"".join(parts)
 
 
-def _lzw(page: NDArray[np.uint8]) -> bytes:
-    """Return the LZW bytes of a page (y, x) as one strip."""
+def _strips(stack: NDArray[np.uint8]) -> Iterator[bytes]:
+    """Yield the LZW bytes of each page (y, x) as one strip.
+
+    Pages below each other are one page of Pillow's, with a strip for each: libtiff begins every strip anew.
+    """
+    _, y, x = stack.shape
+    step = max(1, RUN // (y * x))
+    for first in range(0, len(stack), step):
+        pages = stack[first : first + step]
+        data = _lzw(np.ascontiguousarray(pages).reshape(-1, x), y)
+        info = inspect(data, "pages of a mask", single=True).pages[0]
+        if len(info.offsets) != len(pages) or info.compression != 5:
+            raise OutputError("Pillow did not write a page as one LZW strip; install another version of Pillow")
+        for start, length in zip(info.offsets, info.counts, strict=True):
+            yield data[start : start + length]
+
+
+def _lzw(page: NDArray[np.uint8], rows: int) -> bytes:
+    """Return a TIFF of one page, LZW in strips of so many rows."""
     from PIL import Image
 
     file = io.BytesIO()
     # RowsPerStrip and strip_size together: which of the two Pillow obeys changed between its versions.
-    Image.fromarray(page).save(
-        file, "TIFF", compression="tiff_lzw", tiffinfo={278: page.shape[0]}, strip_size=page.size
-    )
-    data = file.getvalue()
-    info = inspect(data, "a page of a mask", single=True).pages[0]
-    if len(info.offsets) != 1 or info.compression != 5:
-        raise OutputError("Pillow did not write a page as one LZW strip; install another version of Pillow")
-    return data[info.offsets[0] : info.offsets[0] + info.counts[0]]
+    size = rows * page.shape[1]
+    Image.fromarray(page).save(file, "TIFF", compression="tiff_lzw", tiffinfo={278: rows}, strip_size=size)
+    return file.getvalue()

@@ -26,7 +26,10 @@ def draw(seed, shape=(9, 40, 41)):
 def cut(probability, backend=law, aside=None):
     """Return the masks, and the counts of how they agree."""
     masks = segmentation.cut_volume(Meter(backend), probability, LIMITS, CALIBRATED, DUST, aside)
-    return masks, counters.anchor_calibration(masks, lambda rows: probability[rows] >= CALIBRATED)
+    anchored, calibrated, final = masks.anchored.mask(), probability >= CALIBRATED, masks.final
+    parts = {"final": final, "final_anchored": final & anchored, "final_calibrated": final & calibrated}
+    rows = {name: mask.sum(axis=(1, 2)).tolist() for name, mask in parts.items()}
+    return masks, counters.anchor_calibration(masks, rows)
 
 
 @pytest.mark.parametrize("seed", range(4))

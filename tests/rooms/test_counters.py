@@ -164,7 +164,8 @@ def test_v122_quantile_counts_as_numpy_does():
     for values in (rng.random((3, 40, 41)), rng.integers(0, 50, (3, 40, 41)).astype(np.uint16)):
         for quantile in (0.0, 0.5, 0.9995, 0.9999, 1.0):
             expected = values > np.quantile(values, quantile)
-            limit, number = v122._above_quantile([values[:1], values[1:]], values.size, quantile)
+            parts = [lambda _, part=part: part for part in (values[:1], values[1:])]
+            limit, number = v122._above_quantile(parts, values.size, quantile)
             assert ((values >= limit) == expected).all()
             assert number == expected.sum()
 
@@ -174,11 +175,29 @@ def test_v122_counts_the_same_slab_by_slab(monkeypatch):
     mask = codes > 60_000
     whole = v122.Counts.of(codes, mask, one=65_535)
     monkeypatch.setattr(engine, "SLAB_VOXELS", 400)
-    assert (np.concatenate(list(v122._bends(codes))) == np.abs(v122.laplacian(codes))).all()
+    bends = [part(None) for part in v122._bends(codes)]
+    assert (np.concatenate(bends) == np.abs(v122.laplacian(codes))).all()
     assert v122.Counts.of(codes, mask, one=65_535) == whole
     counts = np.bincount(codes.reshape(-1), minlength=65_536)
     assert v122.Counts.of(codes, mask, one=65_535, counts=counts) == whole
+    assert v122.Counts.of(codes, mask, one=65_535, counts=counts, kernel=sixteenths) == whole
     assert whole.golden == int((codes > np.quantile(codes, 0.9999))[mask].sum())
+
+
+def sixteenths(codes):
+    return law.laplacian(codes, shift=v122.SHIFT)
+
+
+@pytest.mark.parametrize("most", [40, 700, 65_536])
+def test_v122_misses_no_bend_where_the_kernel_tells_which_to_look_at(most, monkeypatch):
+    monkeypatch.setattr(engine, "SLAB_VOXELS", 200)
+    codes = np.random.default_rng(most).integers(0, most, (9, 12, 13)).astype(np.uint16)
+    bends = np.abs(v122.laplacian(codes))
+    for above in np.unique(bends)[:-1].tolist():
+        found = np.concatenate([part(above).reshape(-1) for part in v122._bends(codes, sixteenths)])
+        assert (np.sort(found[found > above]) == np.sort(bends[bends > above])).all()
+    looked_at = sum(part(int(bends.max()) - 16).size for part in v122._bends(codes, sixteenths))
+    assert looked_at < codes.size / 4 or most == 40
 
 
 def test_v122_laplacian_is_scipys():

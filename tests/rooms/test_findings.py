@@ -88,6 +88,24 @@ def test_rarity_is_the_share_as_far_out():
     assert findings.rarity({"grad_mag": histogram}, {"grad_mag": 1})[0]["share"] == 0.5
 
 
+@pytest.mark.parametrize(("kind", "usual"), [(np.int16, -3), (np.int16, 4), (np.uint16, 0)])
+def test_an_extent_is_that_of_all_of_its_voxels_whatever_the_parts(kind, usual, monkeypatch):
+    rng, shape = np.random.default_rng(usual + 3), (7, 9, 11)
+    index = np.flatnonzero(rng.random(shape) < 0.4)
+    cluster = rng.integers(1, 4, index.size).astype(np.int32)
+    strength = rng.integers(-9 if kind is np.int16 else 0, 9, index.size).astype(kind)  # with ties, on both sides
+    odd = findings.Clusters("anomaly", index, cluster, strength, usual)
+    monkeypatch.setattr(findings, "PART", 40)
+    for number in (1, 2, 3):
+        inside = np.flatnonzero(cluster == number)
+        place = np.stack(np.unravel_index(index[inside], shape))
+        far = np.abs(strength[inside].astype(int) - usual)
+        peak, low, high = odd.extent(number, shape)
+        assert peak == inside[np.argmax(far)]
+        assert np.array_equal(low, place.min(axis=1))
+        assert np.array_equal(high, place.max(axis=1))
+
+
 def test_clusters_have_their_box_and_their_peak():
     volume, found, engine = case()
     grey = inside_of(volume)

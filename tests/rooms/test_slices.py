@@ -32,18 +32,20 @@ def case():
         masks=SimpleNamespace(anchored=Packed.of(hysteresis)),
         calibration=SimpleNamespace(threshold=40_000),
         calibrated=probability >= 40_000,
+        null=SimpleNamespace(golden_limit=50_000),
     )
     return volume_of(grey, Box((2, 3, 1), (8, 12, 10))), solved
 
 
 def test_every_figure_is_that_of_its_slice(case):
     volume, solved = case
-    found = slices.table(volume, solved)
+    counts = slices.counted(volume, solved)
+    found = slices.table(counts)
     assert found["z"] == list(range(9))
     for z in range(9):
         row = {name: column[z] for name, column in found.items()}
         if not 2 <= z < 8:
-            assert {row[name] for name in slices.COUNTED} == {0}
+            assert {counts[name][z] for name in (*slices.COUNTED, *slices.BESIDE)} == {0}
             assert row["density_final"] is row["mean_p"] is row["anchored_share"] is None
             continue
         final, anchored = solved.final[z - 2], solved.hysteresis[z - 2]
@@ -53,6 +55,9 @@ def test_every_figure_is_that_of_its_slice(case):
         assert row["calibrated"] == solved.calibrated[z - 2].sum()
         assert row["final"] == final.sum()
         assert row["final_anchored"] == (final & anchored).sum()
+        reached, bright = solved.calibrated[z - 2], solved.probability[z - 2] > 50_000
+        assert counts["final_calibrated"][z] == (final & reached).sum()
+        assert counts["golden_active"][z] == (bright & (reached | anchored)).sum()
         assert row["p_code_sum"] == solved.probability[z - 2].sum(dtype=int)
         assert row["mean_p"] == pytest.approx(solved.probability[z - 2].mean() / 65_535)
         assert row["density_hysteresis"] == anchored.sum() / 81
@@ -64,17 +69,17 @@ def test_every_figure_is_that_of_its_slice(case):
 
 def test_a_volume_in_which_nothing_can_be_found_has_its_rows(case):
     volume, _ = case
-    found = slices.table(volume, None)
+    found = slices.table(slices.counted(volume, None), found=False)
     assert len({len(column) for column in found.values()}) == 1
     assert sum(found["final"]) == sum(found["p_code_sum"]) == 0
     assert found["density_final"][3] == 0.0
     assert found["mean_p"][3] is None
     nothing = volume_of(np.zeros((4, 5, 6), np.uint8), Box((0, 0, 0), (0, 0, 0)))
-    assert slices.table(nothing, None)["voxels"] == [0] * 4
+    assert slices.counted(nothing, None)["voxels"] == [0] * 4
 
 
 def test_the_file_holds_the_columns(case, tmp_path):
-    found = slices.table(*case)
+    found = slices.table(slices.counted(*case))
     path = slices.write_table(tmp_path / "slices", "a", found)
     assert path == tmp_path / "slices" / "a.csv"
     assert b"\r" not in path.read_bytes()
@@ -91,4 +96,4 @@ def test_the_file_holds_the_columns(case, tmp_path):
 def test_no_room_is_told(case, tmp_path):
     (tmp_path / "slices").write_text("a file")
     with pytest.raises(OutputError, match="slices"):
-        slices.write_table(tmp_path / "slices", "a", slices.table(*case))
+        slices.write_table(tmp_path / "slices", "a", slices.table(slices.counted(*case)))

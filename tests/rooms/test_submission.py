@@ -13,6 +13,7 @@ import tifffile
 from PIL import Image
 
 from gpu_nx47 import arrays, atomic, submission
+from gpu_nx47._tiff import encoding
 from gpu_nx47.errors import OutputError
 from gpu_nx47.submission import SubmissionWriter, check_submission, encode_mask
 
@@ -59,6 +60,15 @@ def test_a_masks_bytes_name_no_date_and_no_program():
     assert not names & {"DateTime", "Software", "Artist", "HostComputer"}
     assert encode_mask(MASKS["9"].copy()) == data
     assert encode_mask(np.asfortranarray(MASKS["9"])) == data
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5])
+def test_a_page_has_the_bytes_that_it_has_alone(share, monkeypatch):
+    mask = RNG.random((7, 150, 161)) < share  # noise clears a page's table several times
+    together = encode_mask(mask)
+    for pages in (1, 3):
+        monkeypatch.setattr(encoding, "RUN", pages * mask[0].size)
+        assert encode_mask(mask) == together
 
 
 @pytest.mark.parametrize(
