@@ -66,7 +66,7 @@ def load(
         stored, size, count = _load_slices(source, settings, seen, limit_bytes)
     else:
         data = _read(source.path, limit_bytes)
-        with beside(partial(seen.update, data), threads, "nx47-hash"):
+        with beside(partial(seen.update, data), threads, "nx47-digest"):
             info = inspect(data, str(source.path), limit_bytes=limit_bytes)
             _check_room(info, info.shape, len(data), limit_bytes)
             stored, size, count = _decode(data, info, settings, limit_bytes, threads), info.voxel_size_um, len(data)
