@@ -273,7 +273,7 @@ def write_picture(
             draw.line((x - arm, y, x + arm, y), fill=MARKS["golden"])
             draw.line((x, y - arm, x, y + arm), fill=MARKS["golden"])
     file = io.BytesIO()
-    image.save(file, "PNG")
+    image.save(file, "PNG", compress_level=overlay.PNG_LEVEL)
     path = folder / f"{volume.source.id}_findings_z{z:04d}.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
