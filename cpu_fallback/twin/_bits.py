@@ -91,8 +91,7 @@ def _lowest(_typing: Any, word: Any) -> Any:
 
 
 def packed(rows: NDArray[np.uint8], flip: np.uint64 = AS_IT_IS, beyond: int = 0) -> NDArray[np.uint64]:
-    """Return rows of bytes as rows of bits, and so many words of 0: set where a byte is not 0; where it is, if TURNED.
-    """
+    """Return rows of bytes as bits, set where a byte is not 0 (if TURNED: where it is); so many words of 0 follow."""
     bits = np.empty((rows.shape[0], -(-rows.shape[1] // WORD) + beyond), np.uint64)
     _pack(rows, flip, np.zeros(WORD, np.uint8), bits)
     return bits

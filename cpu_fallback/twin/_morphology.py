@@ -129,7 +129,7 @@ def _rows(
         clear_row(here[:before])
         copy_row(words[low:high], here[before:end])
         here[end] = there[end] = there[0] = 0
-        done = np.int64(0)
+        done = 0
         while done < reach:  # all within `done` voxels is joined: three of these side by side leave no gap
             step = min(2 * done + 1, reach - done, WORD - 1)
             _widen(here[: end - 1], here[1:end], here[2:], np.uint64(step), there[1:end])
