@@ -122,43 +122,43 @@ def _eighths(code: int) -> int:
 _EULER: Final = tuple(_eighths(code) for code in range(CODES))
 
 
-def euler_changes(
-    mask: NDArray[np.bool_], index: NDArray[np.int64], value: NDArray[np.bool_] | bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return by how much the 26-connected Euler number of a mask changes, corner by corner.
+def euler_changes(mask: NDArray[np.bool_], differ: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return by how much the 26-connected Euler number of a mask changes, voxel by voxel.
 
     Parameters
     ----------
     mask : numpy.ndarray of bool, shape (z, y, x)
-        As it is before.
+        As it is before; C-contiguous, as the next.
+    differ : numpy.ndarray of bool, shape (z, y, x)
+        Where it changes.
     index : numpy.ndarray of int64
-        Flat indices of voxels, each once.
-    value : numpy.ndarray of bool, or bool
-        What each of these becomes.
+        Flat indices of voxels that change, each once.
 
     Returns
     -------
-    voxel : numpy.ndarray of int64
-        For each corner of such voxels, one of them: its place in `index`. Each corner is there once.
-    eighths : numpy.ndarray of int64
-        The change there, times 8. Voxels that do not touch one another share no corner: their changes add up.
+    numpy.ndarray of int64
+        The change at corners of each of these, times 8: of those around which no changing voxel has a lower bit, so
+        each corner counts once. Groups of voxels that do not touch one another share none: their changes add up.
     """
-    place = np.unravel_index(index, mask.shape)
-    grid = tuple(n + 1 for n in mask.shape)
-    around = [
-        np.ravel_multi_index(tuple(p + 1 - v for p, v in zip(place, near, strict=True)), grid) for near in _VOXELS
-    ]
-    corner, first, of = np.unique(np.concatenate(around), return_index=True, return_inverse=True)
-    before = np.zeros(len(corner), np.uint8)
-    at = np.unravel_index(corner, grid)
-    for bit, near in enumerate(_VOXELS):
-        there = [a - 1 + v for a, v in zip(at, near, strict=True)]
-        inside = np.logical_and.reduce([(t >= 0) & (t < n) for t, n in zip(there, mask.shape, strict=True)])
-        flat = np.ravel_multi_index(tuple(t[inside] for t in there), mask.shape)
-        before[inside] |= mask.reshape(-1)[flat].view(np.uint8) << np.uint8(bit)
-    after = before.copy()
-    for bit, corners_of in enumerate(of.reshape(len(_VOXELS), -1)):  # the corner that sees the voxel as this bit
-        one = np.uint8(1 << bit)
-        after[corners_of] = np.where(value, after[corners_of] | one, after[corners_of] & ~one)
+    axes = []
+    for place, n, stride in zip(
+        np.unravel_index(index, mask.shape), mask.shape, (mask.shape[1] * mask.shape[2], mask.shape[2], 1), strict=True
+    ):
+        beside = [place + step for step in (-1, 0, 1)]
+        axes.append([(stride * np.clip(at, 0, n - 1), (at >= 0) & (at < n)) for at in beside])
+    before, change = {}, {}
+    for key, ((z, z_in), (y, y_in), (x, x_in)) in zip(
+        itertools.product(range(3), repeat=3), itertools.product(*axes), strict=True
+    ):
+        there, inside = z + y + x, z_in & y_in & x_in
+        before[key], change[key] = ((m.reshape(-1)[there] & inside).view(np.uint8) for m in (mask, differ))
     table = np.array(_EULER, np.int64)
-    return first % max(1, len(index)), table[after] - table[before]
+    total = np.zeros(len(index), np.int64)
+    for bit, voxel in enumerate(_VOXELS):  # the corner that sees the voxel as this bit
+        around = [tuple(1 + o - v for o, v in zip(other, voxel, strict=True)) for other in _VOXELS]
+        was, turned = (
+            np.bitwise_or.reduce([m[key] << np.uint8(k) for k, key in enumerate(around)]) for m in (before, change)
+        )
+        own = turned & np.uint8((1 << bit) - 1) == 0
+        total += np.where(own, table[was ^ turned] - table[was], 0)
+    return total

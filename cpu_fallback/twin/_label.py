@@ -14,7 +14,7 @@ from cpu_fallback.law._label import (
     accept_mask_moments,
     accept_remove_small,
 )
-from cpu_fallback.twin._bits import at_least, packed
+from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, at_least, packed, unpack
 from cpu_fallback.twin._jit import compiled, inner
 from cpu_fallback.twin._runs import components_of, runs_of
 
@@ -51,7 +51,7 @@ def hysteresis(p: NDArray[np.uint16], /, *, weak: int, strong: int) -> NDArray[n
     number, count = components_of(bits, first, edges, p.shape, 26)
     keep = np.zeros(count + 1, np.bool_)
     _anchor(rows, np.uint16(strong), first, edges, number, keep)
-    return _kept(first, edges, number, keep, p.shape)
+    return _kept(bits, first, edges, number, keep, p.shape)
 
 
 def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int) -> NDArray[np.bool_]:
@@ -61,7 +61,7 @@ def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int
     first, edges = runs_of(bits, mask.shape[2])
     number, count = components_of(bits, first, edges, mask.shape, connectivity)
     # Compared here: a huge min_size need not fit in 64 bits.
-    return _kept(first, edges, number, _sizes_of(edges, number, count) >= min_size, mask.shape)
+    return _kept(bits, first, edges, number, _sizes_of(edges, number, count) >= min_size, mask.shape)
 
 
 def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np.int64]:
@@ -88,15 +88,17 @@ def _bits_of(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 
 def _kept(
+    bits: NDArray[np.uint64],
     first: NDArray[np.int64],
     edges: Edges,
     number: NDArray[np.int32],
     keep: NDArray[np.bool_],
     shape: tuple[int, ...],
 ) -> NDArray[np.bool_]:
-    """Return the mask of the runs whose components are kept."""
-    mask = np.zeros(shape, np.uint8)
-    _draw(first, edges, number, keep, mask.reshape(-1, shape[2]))
+    """Return the mask of the runs whose components are kept; the others' bits are cleared."""
+    _clear(first, edges, number, keep, bits)
+    mask = np.empty(shape, np.uint8)
+    unpack(bits, AS_IT_IS, mask.reshape(-1, shape[2]))
     return mask.view(np.bool_)
 
 
@@ -132,18 +134,22 @@ def _find(
 
 
 @compiled
-def _draw(
+def _clear(
     first: NDArray[np.int64],
     edges: Edges,
     number: NDArray[np.int32],
     keep: NDArray[np.bool_],
-    rows: NDArray[np.uint8],
+    bits: NDArray[np.uint64],
 ) -> None:
-    for r in range(rows.shape[0]):
-        row = rows[r]
+    word = np.int64(WORD)
+    for r in range(bits.shape[0]):
         for i in range(first[r], first[r + 1]):
             if keep[number[i]]:
-                row[edges[2 * i] : edges[2 * i + 1]] = 1
+                continue
+            start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
+            for j in range(start // word, (end - 1) // word + 1):
+                low, high = np.uint64(max(start - word * j, 0)), np.uint64(max(word * (j + 1) - end, 0))
+                bits[r, j] &= ~(TURNED << low & TURNED >> high)
 
 
 @compiled
