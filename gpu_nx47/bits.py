@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 WORD: Final = 64
 _CACHED: Final = 1 << 14
-"""Words of the planes that are looked at together: with what is made of them they stay in a processor's cache."""
+"""Words of the planes that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,16 @@ def listed(bits: NDArray[np.uint64], width: int) -> NDArray[np.int64]:
 def moved(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return bits one voxel further along x: the bit of a voxel is what its neighbour before it had."""
     found = bits << np.uint64(1)
-    found[:, :, 1:] |= bits[:, :, :-1] >> np.uint64(WORD - 1)
+    # The last bit of a row is 0, so rows are one loop.
+    found.reshape(-1)[1:] |= bits.reshape(-1)[:-1] >> np.uint64(WORD - 1)
     return found
+
+
+def parts(bits: NDArray[np.uint64]) -> Iterator[slice]:
+    """Yield runs of planes that, with what is made of them, stay in a processor's cache."""
+    some = max(1, _CACHED // max(1, bits[:1].size))
+    for start in range(0, len(bits), some):
+        yield slice(start, min(start + some, len(bits)))
 
 
 def euler_number(bits: NDArray[np.uint64], connectivity: int) -> int:
@@ -104,9 +114,9 @@ def euler_number(bits: NDArray[np.uint64], connectivity: int) -> int:
     Kong and Rosenfeld, Digital topology, 1989.
     """
     joined = np.bitwise_or if connectivity == 26 else np.bitwise_and
-    total, some = 0, max(1, _CACHED // max(1, bits[:1].size))
-    for start in range(0, len(bits), some):
-        here, behind = bits[start : start + some], bits[start + 1 : start + 1 + some]
+    total = 0
+    for part in parts(bits):
+        here, behind = bits[part], bits[part.start + 1 : part.stop + 1]
         total += _within(here, connectivity) - _within(joined(here[: len(behind)], behind), connectivity)
     if connectivity == 6:
         return total
