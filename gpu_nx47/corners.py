@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -119,7 +119,15 @@ def _eighths(code: int) -> int:
     )
 
 
-_EULER: Final = tuple(_eighths(code) for code in range(CODES))
+_EIGHTHS: Final = np.array([_eighths(code) for code in range(CODES)])
+_CUBES: Final = [
+    [sum(3**k * (1 + v - o) for k, v, o in zip((2, 1, 0), near, own, strict=True)) for near in _VOXELS]
+    for own in _VOXELS
+]
+"""Where in the 27 voxels around one lie those of the corner that sees it as bit 0, 1 ...: in the order of bits."""
+_BITS: Final = np.arange(8, dtype=np.uint8)[:, None]
+_SOME: Final = 4096
+"""Voxels that are looked at together: what is read around them stays in a processor's cache."""
 
 
 def euler_changes(mask: NDArray[np.bool_], differ: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -140,25 +148,21 @@ def euler_changes(mask: NDArray[np.bool_], differ: NDArray[np.bool_], index: NDA
         The change at corners of each of these, times 8: of those around which no changing voxel has a lower bit, so
         each corner counts once. Groups of voxels that do not touch one another share none: their changes add up.
     """
-    axes = []
-    for place, n, stride in zip(
-        np.unravel_index(index, mask.shape), mask.shape, (mask.shape[1] * mask.shape[2], mask.shape[2], 1), strict=True
-    ):
-        beside = [place + step for step in (-1, 0, 1)]
-        axes.append([(stride * np.clip(at, 0, n - 1), (at >= 0) & (at < n)) for at in beside])
-    before, change = {}, {}
-    for key, ((z, z_in), (y, y_in), (x, x_in)) in zip(
-        itertools.product(range(3), repeat=3), itertools.product(*axes), strict=True
-    ):
-        there, inside = z + y + x, z_in & y_in & x_in
-        before[key], change[key] = ((m.reshape(-1)[there] & inside).view(np.uint8) for m in (mask, differ))
-    table = np.array(_EULER, np.int64)
+    parts = np.split(index, range(_SOME, len(index), _SOME))
+    return np.concatenate([_changes_at(mask, differ, part) for part in parts])
+
+
+def _changes_at(mask: NDArray[np.bool_], differ: NDArray[np.bool_], index: NDArray[np.int64]) -> NDArray[np.int64]:
+    around: list[Any] = []
+    for axis, (place, n) in enumerate(zip(np.unravel_index(index, mask.shape), mask.shape, strict=True)):
+        beside = np.expand_dims(place + np.array([[-1], [0], [1]]), [k for k in range(3) if k != axis])
+        around.append((np.clip(beside, 0, n - 1), (beside >= 0) & (beside < n)))
+    (z, z_in), (y, y_in), (x, x_in) = around
+    there, inside = ((z * mask.shape[1] + y) * mask.shape[2] + x).reshape(27, -1), (z_in & y_in & x_in).reshape(27, -1)
+    before, change = ((m.reshape(-1)[there] & inside).view(np.uint8) for m in (mask, differ))
     total = np.zeros(len(index), np.int64)
-    for bit, voxel in enumerate(_VOXELS):  # the corner that sees the voxel as this bit
-        around = [tuple(1 + o - v for o, v in zip(other, voxel, strict=True)) for other in _VOXELS]
-        was, turned = (
-            np.bitwise_or.reduce([m[key] << np.uint8(k) for k, key in enumerate(around)]) for m in (before, change)
-        )
+    for bit, cube in enumerate(_CUBES):
+        was, turned = (np.bitwise_or.reduce(m[cube] << _BITS) for m in (before, change))
         own = turned & np.uint8((1 << bit) - 1) == 0
-        total += np.where(own, table[was ^ turned] - table[was], 0)
+        total += np.where(own, _EIGHTHS[was ^ turned] - _EIGHTHS[was], 0)
     return total

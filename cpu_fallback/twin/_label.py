@@ -141,15 +141,17 @@ def _clear(
     keep: NDArray[np.bool_],
     bits: NDArray[np.uint64],
 ) -> None:
-    word = np.int64(WORD)
     for r in range(bits.shape[0]):
         for i in range(first[r], first[r + 1]):
-            if keep[number[i]]:
-                continue
-            start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
-            for j in range(start // word, (end - 1) // word + 1):
-                low, high = np.uint64(max(start - word * j, 0)), np.uint64(max(word * (j + 1) - end, 0))
-                bits[r, j] &= ~(TURNED << low & TURNED >> high)
+            if not keep[number[i]]:
+                _clear_run(bits[r], np.int64(edges[2 * i]), np.int64(edges[2 * i + 1]))
+
+
+@inner
+def _clear_run(row: NDArray[np.uint64], start: int, end: int) -> None:
+    for j in range(start // WORD, (end - 1) // WORD + 1):
+        low, high = np.uint64(max(start - WORD * j, 0)), np.uint64(max(WORD * (j + 1) - end, 0))
+        row[j] &= ~(TURNED << low & TURNED >> high)
 
 
 @compiled
