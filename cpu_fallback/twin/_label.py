@@ -51,7 +51,9 @@ def hysteresis(p: NDArray[np.uint16], /, *, weak: int, strong: int) -> NDArray[n
     number, count = components_of(bits, first, edges, p.shape, 26)
     keep = np.zeros(count + 1, np.bool_)
     _anchor(rows, np.uint16(strong), first, edges, number, keep)
-    return _kept(bits, first, edges, number, keep, p.shape)
+    _clear(first, edges, number, keep, bits)
+    del first, edges, number  # a third of the mask's bytes
+    return _mask_of(bits, p.shape)
 
 
 def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int) -> NDArray[np.bool_]:
@@ -61,7 +63,9 @@ def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int
     first, edges = runs_of(bits, mask.shape[2])
     number, count = components_of(bits, first, edges, mask.shape, connectivity)
     # Compared here: a huge min_size need not fit in 64 bits.
-    return _kept(bits, first, edges, number, _sizes_of(edges, number, count) >= min_size, mask.shape)
+    _clear(first, edges, number, _sizes_of(edges, number, count) >= min_size, bits)
+    del first, edges, number  # a third of the mask's bytes
+    return _mask_of(bits, mask.shape)
 
 
 def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np.int64]:
@@ -87,16 +91,7 @@ def _bits_of(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return packed(mask.view(np.uint8).reshape(-1, mask.shape[2]))
 
 
-def _kept(
-    bits: NDArray[np.uint64],
-    first: NDArray[np.int64],
-    edges: Edges,
-    number: NDArray[np.int32],
-    keep: NDArray[np.bool_],
-    shape: tuple[int, ...],
-) -> NDArray[np.bool_]:
-    """Return the mask of the runs whose components are kept; the others' bits are cleared."""
-    _clear(first, edges, number, keep, bits)
+def _mask_of(bits: NDArray[np.uint64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     mask = np.empty(shape, np.uint8)
     unpack(bits, AS_IT_IS, mask.reshape(-1, shape[2]))
     return mask.view(np.bool_)
@@ -141,6 +136,7 @@ def _clear(
     keep: NDArray[np.bool_],
     bits: NDArray[np.uint64],
 ) -> None:
+    """Take away the bits of the runs whose components are not kept."""
     for r in range(bits.shape[0]):
         for i in range(first[r], first[r + 1]):
             if not keep[number[i]]:
