@@ -100,3 +100,14 @@ def test_eigenpairs_of_two_by_two(yy, yx, xx):
     y, x = vector
     assert y * y + x * x == pytest.approx(1.0)
     assert [yy * y + yx * x, yx * y + xx * x] == pytest.approx([small * y, small * x], abs=1e-6)
+
+
+def test_sums_of_a_huge_volume_are_exact():
+    rng = np.random.default_rng(5)
+    for low in (0, -32_768):
+        counts = rng.integers(0, 2**21, 65_536)
+        counts[[0, 1000, -1]] += 2**36
+        whole = list(enumerate(counts.tolist(), low))
+        expected = tuple(sum(n * code**power for code, n in whole) for power in range(3))
+        assert stats.Histogram(counts, low).sums() == expected
+        assert expected[2] > 2**64
