@@ -35,7 +35,7 @@ class Tally:
     begin : callable
         Begins a work, perhaps on a thread; returns what gives its result.
     beside : bool
-        The work is done on a thread, so it labels a copy: masks change meanwhile.
+        The work is done on a thread, when masks have changed: those that it labels are made again from their bits.
     """
 
     def __init__(
@@ -62,10 +62,9 @@ class Tally:
             self._counted.append(self._counted[-1])
             return
         wanted = [name for name in LABELLED if not self._known(number, name)]
-        packed = bits.packed(mask)
-        if wanted and self._beside:
-            mask = mask.copy()
-        self._counted.append(self._begin(lambda: self._count(mask if wanted else None, packed, wanted)))
+        packed = bits.Packed.of(mask)
+        here = None if self._beside else mask
+        self._counted.append(self._begin(lambda: self._count(here, packed, wanted)))
 
     def result(self, told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what the steps told, with each Betti number before and after.
@@ -92,16 +91,15 @@ class Tally:
                 return False
         return False
 
-    def _count(
-        self, mask: NDArray[np.bool_] | None, packed: NDArray[np.uint64], wanted: Sequence[str]
-    ) -> dict[str, int]:
-        found = {"euler": bits.euler_number(packed, 26)}
-        if mask is None:
+    def _count(self, mask: NDArray[np.bool_] | None, packed: bits.Packed, wanted: Sequence[str]) -> dict[str, int]:
+        found = {"euler": bits.euler_number(packed.words, 26)}
+        if not wanted:
             return found
+        mask = packed.mask() if mask is None else mask
         if "components" in wanted:
             found["components"] = self._label(mask, connectivity=26, at=ONE)[1]
         if "cavities" in wanted:
-            found["cavities"] = first_voxels(mask, packed, self._label, connectivity=DUAL[26])[1]
+            found["cavities"] = first_voxels(mask, packed.words, self._label, connectivity=DUAL[26])[1]
         return found
 
     def _values(self, name: str, told: Sequence[dict[str, Any]], counted: Sequence[dict[str, int]]) -> list[int]:

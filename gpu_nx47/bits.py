@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 WORD: Final = 64
+_CACHED: Final = 1 << 14
+"""Words of the planes that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,16 @@ def listed(bits: NDArray[np.uint64], width: int) -> NDArray[np.int64]:
 def moved(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return bits one voxel further along x: the bit of a voxel is what its neighbour before it had."""
     found = bits << np.uint64(1)
-    found[:, :, 1:] |= bits[:, :, :-1] >> np.uint64(WORD - 1)
+    # The last bit of a row is 0, so rows are one loop.
+    found.reshape(-1)[1:] |= bits.reshape(-1)[:-1] >> np.uint64(WORD - 1)
     return found
+
+
+def parts(bits: NDArray[np.uint64]) -> Iterator[slice]:
+    """Yield runs of planes that, with what is made of them, stay in a processor's cache."""
+    some = max(1, _CACHED // max(1, bits[:1].size))
+    for start in range(0, len(bits), some):
+        yield slice(start, min(start + some, len(bits)))
 
 
 def euler_number(bits: NDArray[np.uint64], connectivity: int) -> int:
@@ -96,21 +108,24 @@ def euler_number(bits: NDArray[np.uint64], connectivity: int) -> int:
     """
     joined = np.bitwise_or if connectivity == 26 else np.bitwise_and
     total = 0
-    for sign_x, along_x in ((1, bits), (-1, joined(bits, moved(bits)))):
-        for sign_y, along_y in ((sign_x, along_x), (-sign_x, _between(along_x, 1, connectivity))):
-            total += sign_y * (_count(along_y) - _count(_between(along_y, 0, connectivity)))
-    return -total if connectivity == 26 else total
-
-
-def _between(bits: NDArray[np.uint64], axis: int, connectivity: int) -> NDArray[np.uint64]:
-    """Return what lies between neighbours along an axis: of both together, or of either, the borders included."""
-    rows = np.moveaxis(bits, axis, 0)
+    for part in parts(bits):
+        here, behind = bits[part], bits[part.start + 1 : part.stop + 1]
+        total += _within(here, connectivity) - _within(joined(here[: len(behind)], behind), connectivity)
     if connectivity == 6:
-        return np.moveaxis(rows[:-1] & rows[1:], 0, axis)
-    found = np.empty((len(rows) + 1, *rows.shape[1:]), np.uint64)
-    found[0], found[-1] = rows[0], rows[-1]
-    np.bitwise_or(rows[:-1], rows[1:], out=found[1:-1])
-    return np.moveaxis(found, 0, axis)
+        return total
+    return _within(bits[:1], 26) + _within(bits[-1:], 26) - total
+
+
+def _within(planes: NDArray[np.uint64], connectivity: int) -> int:
+    """Return cells less what lies between two of them along an axis, plus what lies between four, in planes."""
+    joined = np.bitwise_or if connectivity == 26 else np.bitwise_and
+    total = 0
+    for sign, along_x in ((1, planes), (-1, joined(planes, moved(planes)))):
+        between = _count(joined(along_x[:, :-1], along_x[:, 1:]))
+        if connectivity == 26:  # at the borders, too
+            between += _count(along_x[:, :1]) + _count(along_x[:, -1:])
+        total += sign * (_count(along_x) - between)
+    return total
 
 
 def _count(bits: NDArray[np.uint64]) -> int:

@@ -53,13 +53,16 @@ def first_voxels(
 
 def _led(packed: NDArray[np.uint64], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the background voxels behind mask voxels on all three axes: the first of a cavity is one."""
-    ahead = bits.moved(packed)  # beyond the row, too: these bits are taken away with those of the mask's voxels
-    ahead &= ~packed
-    ahead[:, 0] = 0
-    ahead[:, 1:] &= packed[:, :-1]
-    ahead[0] = 0
-    ahead[1:] &= packed[:-1]
-    return bits.listed(ahead, shape[2])
+    found = []
+    for part in bits.parts(packed[1:]):
+        before, here = packed[part], packed[1:][part]
+        ahead = bits.moved(here)
+        ahead &= ~here
+        ahead &= before
+        ahead[:, 0] = 0
+        ahead[:, 1:] &= here[:, :-1]
+        found.append(bits.listed(ahead, shape[2]) + (part.start + 1) * shape[1] * shape[2])
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def _led_on_the_border(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

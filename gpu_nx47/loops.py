@@ -57,9 +57,8 @@ def fill_loops(
     Fillings do not touch one another, so this holds for all of them together. A filling may be thinner than its sheet.
     """
     closed = backend.to_host(backend.closing(backend.to_device(mask), radius=REACH, shape="cross"))
-    index, group = _groups(backend, np.greater(closed, mask, out=closed), most)
+    index, group = _gainful(mask, *topology.small_groups(backend, mask, closed, most))
     del closed
-    index, group = _gainful(mask, index, group, value=True)
     tried = np.unique(group)
     beside, of = topology.near(index, group, mask)
     there, _ = backend.label(backend.to_device(mask), connectivity=26, at=backend.to_device(beside))
@@ -104,30 +103,18 @@ def cut_bridges(
     the Euler number is greater: it held a loop together, or two pieces.
     """
     opened = backend.to_host(backend.opening(backend.to_device(mask), radius=REACH, shape="cross"))
-    index, group = _gainful(mask, *_groups(backend, np.greater(mask, opened, out=opened), most), value=False)
+    index, group = _gainful(mask, *topology.small_groups(backend, mask, opened, most))
     after = mask.copy()
     after.reshape(-1)[index] = False
     return after, {"step": "bridges", "voxels": -len(index), "bridges": len(np.unique(group))}
 
 
-def _groups(
-    backend: Backend | Meter, proposed: NDArray[np.bool_], most: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the voxels (flat indices) of the 26-connected groups of at most so many, and the group of each."""
-    index = np.flatnonzero(proposed)
-    there, count = backend.label(backend.to_device(proposed), connectivity=26, at=backend.to_device(index))
-    group: NDArray[np.int32] = backend.to_host(there)
-    small = np.bincount(group, minlength=count + 1)[group] <= most
-    return index[small], group[small]
-
-
 def _gainful(
-    mask: NDArray[np.bool_], index: NDArray[np.int64], group: NDArray[np.int32], *, value: bool
+    mask: NDArray[np.bool_], index: NDArray[np.int64], group: NDArray[np.int32], differ: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the voxels of groups with which the Euler number grows if they get a value, and the group of each."""
-    voxel, eighths = corners.euler_changes(mask, index, value)
+    """Return the voxels of groups with which the Euler number grows if they are changed, and the group of each."""
     gain = np.zeros(int(group.max(initial=0)) + 1, np.int64)
-    np.add.at(gain, group[voxel], eighths)
+    np.add.at(gain, group, corners.euler_changes(mask, differ, index))
     good = gain[group] > 0
     return index[good], group[good]
 

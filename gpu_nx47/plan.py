@@ -361,7 +361,7 @@ def _masks(job: Job, whole: int) -> list[tuple[str, int]]:
 def _segment(job: Job) -> list[tuple[str, int]]:
     if job.law:  # labels, their int64 copy in a count of sizes, and padded masks
         return [("masks, labels and runs", 32 * job.voxels)]
-    # A mask and what a step makes of it; on a thread beside, a mask alone is cleaned too, and a copy waits its turn.
+    # A mask and what a step makes of it; on a thread beside, a mask alone is cleaned too, or one is counted in.
     aside = job.threads > 1 and job.voxels <= ASIDE_VOXELS
     runs = ("runs of a mask", (1 + aside) * _runs(job.voxels))
     return [*_masks(job, 5 if aside else 2), ("masks as bits", (1 + aside) * job.voxels // 8), runs]

@@ -116,24 +116,23 @@ def cut_volume(
         anchored = Packed.of(np.ascontiguousarray(backend.to_host(there)))
         del there  # kept as bits: where they are asked for again, masks are made again
 
-        def mask_of(name: str) -> Any:
-            mask = probability >= calibrated if name == "calibrated" else anchored.mask()
-            if name == "either":
-                for rows in slabs(mask.shape):
-                    mask[rows] |= probability[rows] >= calibrated
-            return mask
-
-        voxels = {"anchored": anchored.count(), **_counted(probability, anchored, calibrated)}
+        either, voxels = _joined(probability, anchored, calibrated)
+        held = [either] if aside else []  # one after the other, masks need not all live at once: it is made again
+        del either
 
         def alone(name: str) -> int:
             """Not metered: a mask that is asked about is no step of the answer."""
             plain = backend.backend
-            return int(np.count_nonzero(plain.to_host(clean(plain, plain.to_device(mask_of(name)), settings))))
+            mask = anchored.mask() if name == "anchored" else probability >= calibrated
+            return int(np.count_nonzero(plain.to_host(clean(plain, plain.to_device(mask), settings))))
 
         others = [name for name in ("anchored", "calibrated") if voxels[name] < voxels["either"]]
         asked = {name: _begun(aside, partial(alone, name)) for name in others}
         told: list[dict[str, Any]] = []
-        made = clean(backend, backend.to_device(mask_of("either")), settings, told, aside)
+        either = held.pop() if held else _joined(probability, anchored, calibrated)[0]
+        held.append(backend.to_device(either))
+        del either  # a step of the cleaning lets go of it
+        made = clean(backend, held.pop(), settings, told, aside)
         final = np.ascontiguousarray(backend.to_host(made))
         by_one = dict.fromkeys(("anchored", "calibrated"), int(np.count_nonzero(final)))
         by_one |= {name: count() for name, count in asked.items()}
@@ -143,14 +142,17 @@ def cut_volume(
     return done
 
 
-def _counted(probability: NDArray[np.uint16], anchored: Packed, calibrated: int) -> dict[str, int]:
-    """Return the voxels of the calibrated mask, and of its union with the anchored one."""
-    counted = Counter(calibrated=0, either=0)
+def _joined(
+    probability: NDArray[np.uint16], anchored: Packed, calibrated: int
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Return the union of the anchored and the calibrated mask, and the voxels of all three."""
+    either, counted = np.empty(probability.shape, np.bool_), Counter(calibrated=0)
     for rows in slabs(probability.shape):
-        reached = probability[rows] >= calibrated
+        reached = np.greater_equal(probability[rows], calibrated, out=either[rows])
         counted["calibrated"] += int(np.count_nonzero(reached))
-        counted["either"] += int(np.count_nonzero(reached | anchored.rows(rows)))
-    return dict(counted)
+        reached |= anchored.rows(rows)
+        counted["either"] += int(np.count_nonzero(reached))
+    return either, {"anchored": anchored.count(), **counted}
 
 
 def cutter(

@@ -13,6 +13,8 @@ from gpu_nx47 import tables
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_PART: Final = 26
+"""Bits of a part of a number: times 16 bits, and summed over 65,536 codes, it fits into 64."""
 LOG2_OF_E: Final = 1.4426950408889634
 
 
@@ -40,14 +42,11 @@ class Histogram:
 
     def sums(self) -> tuple[int, int, int]:
         """Return (n, sum, sum of squares) of the codes, exactly."""
-        present = np.flatnonzero(self.counts)
-        n = total = squares = 0
-        for index, count in zip(present.tolist(), self.counts[present].tolist(), strict=True):
-            code = self.low + index
-            n += count
-            total += code * count
-            squares += code * code * count
-        return n, total, squares
+        codes = np.arange(self.low, self.low + len(self.counts))
+        firsts = codes * self.counts
+        # In two parts: a volume of 2^37 voxels has 2^53 for a sum, but 2^69 for one of squares.
+        high, low = int((codes * (firsts >> _PART)).sum()), int((codes * (firsts & (1 << _PART) - 1)).sum())
+        return self.total, int(firsts.sum()), (high << _PART) + low
 
     def mean_deviation(self) -> tuple[float, float]:
         """Return mean and population deviation of the codes, correctly rounded from exact sums."""

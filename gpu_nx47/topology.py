@@ -6,12 +6,12 @@ never joins two of its components, but for what floats in a cavity that is fille
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from gpu_nx47 import bits, cavities, components
+from gpu_nx47.engine import where
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +118,9 @@ def plug_pinholes(
     A plug is a 26-connected group of voxels that a closing by 3 x 3 x 3 would add. It is put in where it is small and
     all mask voxels that it touches belong to one component: plugs do not touch one another, so no two components join.
     """
-    index, group = _small_groups(backend, mask, most)
+    closed = backend.to_host(backend.closing(backend.to_device(mask), radius=REACH, shape="box"))
+    index, group, _ = small_groups(backend, mask, closed, most)
+    del closed, _
     beside, of = near(index, group, mask)
     there, count = backend.label(backend.to_device(mask), connectivity=26, at=backend.to_device(beside))
     lowest, highest = touched(of, backend.to_host(there), int(group.max(initial=0)) + 1)
@@ -132,33 +134,62 @@ def plug_pinholes(
     return after, {**told, "components": [count, count]}
 
 
-def _small_groups(
-    backend: Backend | Meter, mask: NDArray[np.bool_], most: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the voxels (flat indices) of the groups that may be plugs, and the group of each."""
-    closed = backend.to_host(backend.closing(backend.to_device(mask), radius=REACH, shape="box"))
-    new = np.greater(closed, mask, out=closed)
-    index = np.flatnonzero(new)
-    there, count = backend.label(backend.to_device(new), connectivity=26, at=backend.to_device(index))
+def small_groups(
+    backend: Backend | Meter, mask: NDArray[np.bool_], made: NDArray[np.bool_], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the small 26-connected groups of voxels in which two masks differ.
+
+    Parameters
+    ----------
+    backend : Backend or Meter
+    mask, made : numpy.ndarray of bool, shape (z, y, x)
+        The second is written over.
+    most : int
+        Voxels of a group, at most.
+
+    Returns
+    -------
+    index : numpy.ndarray of int64
+        Flat indices of the voxels of these groups, ascending.
+    group : numpy.ndarray of int32
+        The group of each.
+    differ : numpy.ndarray of bool, shape (z, y, x)
+        Where the masks differ, large groups included.
+    """
+    index = where(mask.shape, lambda rows: np.not_equal(made[rows], mask[rows], out=made[rows]))
+    there, count = backend.label(backend.to_device(made), connectivity=26, at=backend.to_device(index))
     group = backend.to_host(there)
     small = np.bincount(group, minlength=count + 1)[group] <= most
-    return index[small], group[small]
+    return index[small], group[small], made
 
 
 def near(
     index: NDArray[np.int64], group: NDArray[np.int32], mask: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the mask voxels (flat indices) that voxels of groups touch, and the group of each; with repeats."""
+    """Return mask voxels (flat indices) that voxels of groups touch, and the group of each; with repeats.
+
+    All that a voxel touches is 26-connected to some of those that are returned for it.
+    """
     flat = mask.reshape(-1)
     steps = (mask.shape[1] * mask.shape[2], mask.shape[2], 1)
     planes, rows, columns = map(_beside, np.unravel_index(index, mask.shape), mask.shape, steps)
     found, beside = [], []
-    for plane, row, column in itertools.product(planes, rows, columns):
-        there = plane + row
-        there += column
+
+    def empty(there: NDArray[np.int64], of: NDArray[np.int32]) -> NDArray[np.bool_]:
         touches = flat[there]
         found.append(there[touches])
-        beside.append(group[touches])
+        beside.append(of[touches])
+        return ~touches
+
+    # What lies around the middle of a plane touches it, and so in a line: where that is there, it stands for them.
+    for plane in planes:
+        left = empty(plane + rows[1] + columns[1], group)
+        here, of, across = plane[left], group[left], [column[left] for column in columns]
+        for row in rows:
+            line = here + row[left]
+            open_line = empty(line + across[1], of)
+            for column in across[::2]:
+                empty((line + column)[open_line], of[open_line])
     return np.concatenate(found), np.concatenate(beside)
 
 

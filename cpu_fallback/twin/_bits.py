@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cpu_fallback.twin._jit import compiled, copy_row
+from cpu_fallback.twin._jit import clear_row, compiled, copy_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,9 +90,9 @@ def _lowest(_typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), lambda _context, builder, _signature, given: builder.cttz(given[0], _FALSE)
 
 
-def packed(rows: NDArray[np.uint8], flip: np.uint64 = AS_IT_IS) -> NDArray[np.uint64]:
-    """Return rows of bytes as rows of bits: set where a byte is not 0; where it is, if TURNED."""
-    bits = np.empty((rows.shape[0], -(-rows.shape[1] // WORD)), np.uint64)
+def packed(rows: NDArray[np.uint8], flip: np.uint64 = AS_IT_IS, beyond: int = 0) -> NDArray[np.uint64]:
+    """Return rows of bytes as bits, set where a byte is not 0 (if TURNED: where it is); so many words of 0 follow."""
+    bits = np.empty((rows.shape[0], -(-rows.shape[1] // WORD) + beyond), np.uint64)
     _pack(rows, flip, np.zeros(WORD, np.uint8), bits)
     return bits
 
@@ -109,6 +109,7 @@ def _pack(rows: NDArray[np.uint8], flip: np.uint64, rest: NDArray[np.uint8], bit
         if beyond:
             copy_row(rows[r, WORD * whole :], rest)
             bits[r, whole] = (set_of(rest, np.uint64(0)) ^ flip) & inside
+        clear_row(bits[r, whole + (beyond > 0) :])
 
 
 def at_least(codes: NDArray[np.uint16], least: np.uint16) -> NDArray[np.uint64]:

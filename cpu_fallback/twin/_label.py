@@ -1,8 +1,8 @@
-"""Twins of `law/_label.py`: union-find over runs of true voxels along x, the smallest run as the root."""
+"""Twins of `law/_label.py`: what they know of a mask are its runs of true voxels along x (`_runs.py`)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from cpu_fallback.law._label import (
     accept_mask_moments,
     accept_remove_small,
 )
-from cpu_fallback.twin._bits import at_least, count_runs, find_runs, packed
+from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, at_least, packed, unpack
 from cpu_fallback.twin._jit import compiled, inner
+from cpu_fallback.twin._runs import components_of, runs_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Edges = NDArray[Any]
-    """Where each run begins and where it has ended: uint16, or int32 of longer rows."""
+    from cpu_fallback.twin._runs import Edges
 
 
 def label(
@@ -30,8 +30,9 @@ def label(
     """Twin of law.label."""
     accept_label(mask, connectivity, at)
     width = mask.shape[2]
-    first, edges = _runs_of(_bits_of(mask), width)
-    number, count = _components_of(first, edges, mask.shape, connectivity)
+    bits = _bits_of(mask)
+    first, edges = runs_of(bits, width)
+    number, count = components_of(bits, first, edges, mask.shape, connectivity)
     if at is not None:
         found = np.zeros(at.size, np.int32)
         _find(at, width, first, edges, number, found)
@@ -45,20 +46,26 @@ def hysteresis(p: NDArray[np.uint16], /, *, weak: int, strong: int) -> NDArray[n
     """Twin of law.hysteresis."""
     accept_hysteresis(p, weak, strong)
     rows = p.reshape(-1, p.shape[2])
-    first, edges = _runs_of(at_least(rows, np.uint16(weak)), p.shape[2])
-    number, count = _components_of(first, edges, p.shape, 26)
+    bits = at_least(rows, np.uint16(weak))
+    first, edges = runs_of(bits, p.shape[2])
+    number, count = components_of(bits, first, edges, p.shape, 26)
     keep = np.zeros(count + 1, np.bool_)
     _anchor(rows, np.uint16(strong), first, edges, number, keep)
-    return _kept(first, edges, number, keep, p.shape)
+    _clear(first, edges, number, keep, bits)
+    del first, edges, number  # a third of the mask's bytes
+    return _mask_of(bits, p.shape)
 
 
 def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int) -> NDArray[np.bool_]:
     """Twin of law.remove_small."""
     accept_remove_small(mask, min_size, connectivity)
-    first, edges = _runs_of(_bits_of(mask), mask.shape[2])
-    number, count = _components_of(first, edges, mask.shape, connectivity)
+    bits = _bits_of(mask)
+    first, edges = runs_of(bits, mask.shape[2])
+    number, count = components_of(bits, first, edges, mask.shape, connectivity)
     # Compared here: a huge min_size need not fit in 64 bits.
-    return _kept(first, edges, number, _sizes_of(edges, number, count) >= min_size, mask.shape)
+    _clear(first, edges, number, _sizes_of(edges, number, count) >= min_size, bits)
+    del first, edges, number  # a third of the mask's bytes
+    return _mask_of(bits, mask.shape)
 
 
 def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np.int64]:
@@ -72,8 +79,9 @@ def component_moments(labels: NDArray[np.int32], /, *, count: int) -> NDArray[np
 def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np.int64]:
     """Twin of law.mask_moments."""
     accept_mask_moments(mask, connectivity)
-    first, edges = _runs_of(_bits_of(mask), mask.shape[2])
-    number, count = _components_of(first, edges, mask.shape, connectivity)
+    bits = _bits_of(mask)
+    first, edges = runs_of(bits, mask.shape[2])
+    number, count = components_of(bits, first, edges, mask.shape, connectivity)
     result = np.zeros((count, MOMENTS), np.int64)
     _sum_runs(first, edges, number, mask.shape[0], mask.shape[1], result)
     return result
@@ -83,96 +91,10 @@ def _bits_of(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return packed(mask.view(np.uint8).reshape(-1, mask.shape[2]))
 
 
-def _runs_of(bits: NDArray[np.uint64], width: int) -> tuple[NDArray[np.int64], Edges]:
-    """Return the first run of each row of a mask (last: how many there are), and the ends of the runs."""
-    first = np.zeros(len(bits) + 1, np.int64)
-    count_runs(bits, first)
-    edges = np.empty(2 * int(first[-1]), np.uint16 if width < 2**16 else np.int32)
-    find_runs(bits, width, first, edges)
-    return first, edges
-
-
-def _kept(
-    first: NDArray[np.int64],
-    edges: Edges,
-    number: NDArray[np.int32],
-    keep: NDArray[np.bool_],
-    shape: tuple[int, ...],
-) -> NDArray[np.bool_]:
-    """Return the mask of the runs whose components are kept."""
-    mask = np.zeros(shape, np.uint8)
-    _draw(first, edges, number, keep, mask.reshape(-1, shape[2]))
+def _mask_of(bits: NDArray[np.uint64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    mask = np.empty(shape, np.uint8)
+    unpack(bits, AS_IT_IS, mask.reshape(-1, shape[2]))
     return mask.view(np.bool_)
-
-
-def _components_of(
-    first: NDArray[np.int64], edges: Edges, shape: tuple[int, ...], connectivity: int
-) -> tuple[NDArray[np.int32], int]:
-    """Return the component of each run, from 1, and the number of components."""
-    number = np.empty(int(first[-1]), np.int32)
-    return number, _components(first, edges, number, shape[0], shape[1], connectivity == 26)
-
-
-@compiled
-def _components(
-    first: NDArray[np.int64], edges: Edges, parent: NDArray[np.int32], depth: int, height: int, corners: bool
-) -> int:
-    """Write the component of each run, from 1; return the number of components."""
-    runs = parent.size
-    for i in range(runs):
-        parent[i] = i
-    reach = 1 if corners else 0
-    for z in range(depth):
-        for y in range(height):
-            r = z * height + y
-            if first[r] == first[r + 1]:
-                continue
-            if y > 0:
-                _join(first, edges, parent, r, r - 1, reach)
-            if z > 0:
-                if corners and y > 0:
-                    _join(first, edges, parent, r, r - height - 1, reach)
-                _join(first, edges, parent, r, r - height, reach)
-                if corners and y < height - 1:
-                    _join(first, edges, parent, r, r - height + 1, reach)
-    count = 0
-    for i in range(runs):
-        # A parent is no greater than its child: its number is there already.
-        if parent[i] == i:
-            count += 1
-            parent[i] = count
-        else:
-            parent[i] = parent[parent[i]]
-    return count
-
-
-@inner
-def _join(first: NDArray[np.int64], edges: Edges, parent: NDArray[np.int32], row: int, other: int, reach: int) -> None:
-    j, last = first[other], first[other + 1]
-    for i in range(first[row], first[row + 1]):
-        low, high = np.int64(edges[2 * i]) - reach, np.int64(edges[2 * i + 1]) + reach
-        while j < last and edges[2 * j + 1] <= low:
-            j += 1
-        k = j
-        while k < last and edges[2 * k] < high:
-            _unite(parent, i, k)
-            k += 1
-
-
-@inner
-def _unite(parent: NDArray[np.int32], a: int, b: int) -> None:
-    if parent[a] == parent[b]:
-        return
-    while parent[a] != a:
-        parent[a] = parent[parent[a]]
-        a = parent[a]
-    while parent[b] != b:
-        parent[b] = parent[parent[b]]
-        b = parent[b]
-    if a < b:
-        parent[b] = a
-    else:
-        parent[a] = b
 
 
 @compiled
@@ -208,18 +130,25 @@ def _find(
 
 
 @compiled
-def _draw(
+def _clear(
     first: NDArray[np.int64],
     edges: Edges,
     number: NDArray[np.int32],
     keep: NDArray[np.bool_],
-    rows: NDArray[np.uint8],
+    bits: NDArray[np.uint64],
 ) -> None:
-    for r in range(rows.shape[0]):
-        row = rows[r]
+    """Take away the bits of the runs whose components are not kept."""
+    for r in range(bits.shape[0]):
         for i in range(first[r], first[r + 1]):
-            if keep[number[i]]:
-                row[edges[2 * i] : edges[2 * i + 1]] = 1
+            if not keep[number[i]]:
+                _clear_run(bits[r], np.int64(edges[2 * i]), np.int64(edges[2 * i + 1]))
+
+
+@inner
+def _clear_run(row: NDArray[np.uint64], start: int, end: int) -> None:
+    for j in range(start // WORD, (end - 1) // WORD + 1):
+        low, high = np.uint64(max(start - WORD * j, 0)), np.uint64(max(WORD * (j + 1) - end, 0))
+        row[j] &= ~(TURNED << low & TURNED >> high)
 
 
 @compiled

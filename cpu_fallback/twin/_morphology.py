@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STRETCH = 128  # words of a column block: with 320 rows it stays in the second cache
+_LINE = 1024  # words of rows that are widened at a time: both of two such lines stay in the first cache
 _GROW, _SHRINK = AS_IT_IS, TURNED
 
 
@@ -49,17 +50,18 @@ def _apply(
     depth, height, width = mask.shape
     reach = [min(int(r), n - 1) for r, n in zip(radius, mask.shape, strict=True)]
     flip = flips[0]
-    bits = packed(mask.view(np.uint8).reshape(-1, width), flip)
+    # Words of 0 behind each row, at least as many bits as a window reaches: rows are widened side by side.
+    beyond = -(-reach[2] // WORD)
+    bits = packed(mask.view(np.uint8).reshape(-1, width), flip, beyond)
+    row, line = bits.shape[1], np.zeros((2, max(_LINE, bits.shape[1]) + beyond + 2), np.uint64)
     for step in flips:
         if step != flip:
             _turn(bits, width)
             flip = step
         source = bits.copy() if shape == "cross" else bits
-        for axis, long in enumerate(((1, depth, -1), (depth, height, -1))):
-            block = np.empty((long[1] + 2 * reach[axis], _STRETCH), np.uint64)
+        for axis, long in enumerate(((1, depth, height * row), (depth, height, row))):
+            block = np.empty((long[1] + 2 * reach[axis]) * min(_STRETCH, long[2]), np.uint64)
             _columns(source.reshape(long), reach[axis], block, bits.reshape(long))
-        # Words of 0 on both sides: a window may begin before the row, and what it reads may end behind it.
-        line = np.zeros(bits.shape[1] + 3 * (reach[2] // WORD + 1) + 1, np.uint64)
         _rows(source, reach[2], width, line, bits)
     result = np.empty(mask.shape, np.uint8)
     unpack(bits, flip, result.reshape(-1, width))
@@ -69,13 +71,13 @@ def _apply(
 @compiled
 def _turn(bits: NDArray[np.uint64], width: int) -> None:
     """Set what is not set, but for bits beyond the rows."""
-    beyond = width % WORD
+    whole, beyond = width // WORD, width % WORD
     inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
     for r in range(bits.shape[0]):
-        for j in range(bits.shape[1]):
+        for j in range(whole):
             bits[r, j] = ~bits[r, j]
         if beyond:
-            bits[r, -1] &= inside
+            bits[r, whole] = ~bits[r, whole] & inside
 
 
 @compiled
@@ -86,60 +88,72 @@ def _columns(source: NDArray[np.uint64], reach: int, block: NDArray[np.uint64], 
     length, width = source.shape[1], source.shape[2]
     window = 2 * reach + 1
     for i in range(source.shape[0]):
+        plane, found = source[i].reshape(-1), result[i].reshape(-1)
         for low in range(0, width, _STRETCH):
-            high = min(low + _STRETCH, width)
-            for j in range(reach):
-                clear_row(block[j])
-                clear_row(block[reach + length + j])
-            for j in range(length):
-                copy_row(source[i, j, low:high], block[reach + j])
-            # In place: row j reads row j + size before that one is overwritten.
+            step = min(_STRETCH, width - low)
+            # Rows of few words lie one behind the other here as there: all of them are one.
+            number, long = (1, length * step) if step == width else (length, step)
+            rows = block[: (length + 2 * reach) * step]
+            clear_row(rows[: reach * step])
+            clear_row(rows[(reach + length) * step :])
+            for j in range(number):
+                copy_row(plane[low + j * width :][:long], rows[reach * step + j * long :])
+            # In place: a row reads the one `size` rows on before that one is overwritten.
             size = np.int64(1)
             while 2 * size <= window:
-                for j in range(block.shape[0] - 2 * size + 1):
-                    _join(block[j, : high - low], block[j + size])
+                _join(rows[: rows.size - size * step], rows[size * step :])
                 size *= 2
-            for j in range(length):
-                _store(block[j], block[j + window - size], result[i, j, low:high])
+            last = (window - size) * step
+            for j in range(number):
+                _store(rows[j * long :], rows[last + j * long :], found[low + j * width :][:long])
 
 
 @compiled
 def _rows(
     source: NDArray[np.uint64], reach: int, width: int, line: NDArray[np.uint64], result: NDArray[np.uint64]
 ) -> None:
-    """Join into `result` the dilation of `source` along its rows of so many voxels."""
+    """Join into `result` the dilation of `source` along its rows of so many voxels, some rows at a time."""
     if reach == 0:
         return
-    length, window = source.shape[1], 2 * reach + 1
-    before = reach // WORD + 1
-    beyond = width % WORD
+    row = source.shape[1]
+    whole, beyond = width // WORD, width % WORD
     inside = (np.uint64(1) << np.uint64(beyond)) - np.uint64(1)
-    filled = line[: length + 2 * before]
-    for r in range(source.shape[0]):
-        clear_row(filled)
-        copy_row(source[r], filled[before:])
-        size = np.int64(1)  # a literal would have `_join_ahead` compiled once more
-        while 2 * size <= window:
-            _join_ahead(line, size, filled)
-            size *= 2
-        first = WORD * before - reach
-        _join_ahead(line, first, result[r])
-        _join_ahead(line, first + window - size, result[r])
+    words, found = source.reshape(-1), result.reshape(-1)
+    # What leaves the first row of a line on the left may come back into it: so there are words before it, too.
+    before = 1 + row - whole - (beyond > 0)
+    most = (line.shape[1] - before - 1) // row * row
+    for low in range(0, words.size, most):
+        high = min(low + most, words.size)
+        end = before + high - low
+        here, there = line[0], line[1]
+        clear_row(here[:before])
+        copy_row(words[low:high], here[before:end])
+        here[end] = there[end] = there[0] = 0
+        done = 0
+        while done < reach:  # all within `done` voxels is joined: three of these side by side leave no gap
+            step = min(2 * done + 1, reach - done, WORD - 1)
+            _widen(here[: end - 1], here[1:end], here[2:], np.uint64(step), there[1:end])
+            here, there = there, here
+            done += step
+        _join(found[low:high], here[before:end])
+    for r in range(result.shape[0]):
         if beyond:
-            result[r, -1] &= inside
+            result[r, whole] &= inside
+        clear_row(result[r, whole + (beyond > 0) :])
 
 
 @inner
-def _join_ahead(line: NDArray[np.uint64], start: int, result: NDArray[np.uint64]) -> None:
-    """Join into `result`, which may be the beginning of `line`, the bits of `line` from `start` on."""
-    word, low = start // WORD, np.uint64(start % WORD)
-    if low == 0:
-        for k in range(result.size):
-            result[k] |= line[k + word]
-        return
-    high = np.uint64(WORD) - low
+def _widen(
+    before: NDArray[np.uint64],
+    here: NDArray[np.uint64],
+    behind: NDArray[np.uint64],
+    step: np.uint64,
+    result: NDArray[np.uint64],
+) -> None:
+    """Write what stands in words, and that as many voxels before and behind; other words are beside each."""
+    rest = np.uint64(WORD) - step
     for k in range(result.size):
-        result[k] |= line[k + word] >> low | line[k + word + 1] << high
+        result[k] = here[k] | here[k] << step | here[k] >> step | before[k] >> rest | behind[k] << rest
 
 
 @inner

@@ -92,7 +92,11 @@ def test_correlation_is_pearsons(pairs):
         assert stats.correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-9)
 
 
-@given(st.floats(-5, 5), st.floats(-5, 5), st.floats(-5, 5))
+# Numbers as `exact_sum` gives them: the squares of those below 1e-154 would be 0.
+SUMS = st.integers(-5 << 20, 5 << 20).map(lambda steps: steps / (1 << 20))
+
+
+@given(SUMS, SUMS, SUMS)
 def test_eigenpairs_of_two_by_two(yy, yx, xx):
     small, large, vector = stats.symmetric_eigen2(yy, yx, xx)
     expected = np.linalg.eigvalsh([[yy, yx], [yx, xx]])
@@ -100,3 +104,14 @@ def test_eigenpairs_of_two_by_two(yy, yx, xx):
     y, x = vector
     assert y * y + x * x == pytest.approx(1.0)
     assert [yy * y + yx * x, yx * y + xx * x] == pytest.approx([small * y, small * x], abs=1e-6)
+
+
+def test_sums_of_a_huge_volume_are_exact():
+    rng = np.random.default_rng(5)
+    for low in (0, -32_768):
+        counts = rng.integers(0, 2**21, 65_536)
+        counts[[0, 1000, -1]] += 2**36
+        whole = list(enumerate(counts.tolist(), low))
+        expected = tuple(sum(n * code**power for code, n in whole) for power in range(3))
+        assert stats.Histogram(counts, low).sums() == expected
+        assert expected[2] > 2**64
