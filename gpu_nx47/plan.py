@@ -213,7 +213,7 @@ def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
         ],
         "probability": [*found, codes, work.neuron],
         "segment": [*found, codes, *_segment(job)],
-        "null": [*found, codes, *_masks(job, 1), ("surrogates", work.surrogates)],
+        "null": [*found, codes, *_masks(job, 2), ("surrogates", work.surrogates)],
         "write": [*found, codes, *_masks(job, 2), *_write(job, work)],
         "count": [*found, *_masks(job, 1), *_count(job)],
     }

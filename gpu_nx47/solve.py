@@ -42,6 +42,7 @@ from gpu_nx47.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -142,15 +143,18 @@ def solve(
     histograms = found.histograms or learned.histograms
     _trace_features(story, chosen, histograms, grey.shape, found.sums)
     hardware.release_memory()  # between what tiles leave no volume fits
-    with story.stage("segment", "segment_start"):
-        cut, limits, masks = cut_volume(engine, found.probability, found.histogram, settings.segment)
-    with story.stage("null", "null_start"):
-        fakes = _fakes(engine, grey, trained.unit, scene, places, settings)
-        rare = references.rare(chosen.names) if references else None
-        met = edges.of_volume(engine, grey, scene.bearing.axis, fakes["isotropic"][0].probability.shape)
-        cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
-        by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare, met)
-    _trace_found(story, found, fakes if settings.record == FORENSIC else {}, masks, cut.threshold)
+    with engine.aside(grey.shape) as aside:  # digests let go of the interpreter, and cleaning and null do not fill it
+        traces = [story.begin("probability_map", lambda: found.probability, found.histogram.counts, aside)]
+        with story.stage("segment", "segment_start"):
+            cut, limits, masks = cut_volume(engine, found.probability, found.histogram, settings.segment)
+        traces += masks_looked_at(story, found.probability, masks, cut.threshold, aside)
+        with story.stage("null", "null_start"):
+            fakes = _fakes(engine, grey, trained.unit, scene, places, settings)
+            rare = references.rare(chosen.names) if references else None
+            met = edges.of_volume(engine, grey, scene.bearing.axis, fakes["isotropic"][0].probability.shape)
+            cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
+            by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare, met)
+    _trace_found(story, found, fakes if settings.record == FORENSIC else {}, traces)
     return Solved(
         scene=scene,
         selected=chosen,
@@ -218,10 +222,8 @@ def _golden(fakes: dict[str, list[Found]]) -> int:
     return null.golden_limit(Histogram(np.sum([fake.histogram.counts for fake in fakes["isotropic"]], axis=0)))
 
 
-def _trace_found(
-    story: Story, found: Found, fakes: dict[str, list[Found]], masks: segmentation.Cut, threshold: int
-) -> None:
-    """Trace probability and masks, and at `forensic` what they were made of."""
+def _trace_found(story: Story, found: Found, fakes: dict[str, list[Found]], traces: list[Callable[[], None]]) -> None:
+    """Tell of probability and masks, and before them at `forensic` of what they were made of."""
     if story.record == FORENSIC:
         for name, codes in found.saved.items():
             story.trace(f"feature_{name}", codes)
@@ -230,17 +232,24 @@ def _trace_found(
     for family, them in fakes.items():
         for number, fake in enumerate(them):
             story.trace(f"probability_{family}_{number}", fake.probability, fake.histogram.counts)
-    trace_masks(story, found.probability, found.histogram, masks, threshold)
+    for tell in traces:
+        tell()
 
 
-def trace_masks(
-    story: Story, probability: NDArray[np.uint16], levels: Histogram, masks: segmentation.Cut, threshold: int
-) -> None:
-    """Trace the probability, whose exact histogram is known, and the masks made of it."""
-    story.trace("probability_map", probability, levels.counts)
-    story.trace("mask_hysteresis", masks.anchored.mask())
-    story.trace("mask_calibrated", probability >= threshold)
-    story.trace("mask_final", masks.final)
+def masks_looked_at(
+    story: Story,
+    probability: NDArray[np.uint16],
+    masks: segmentation.Cut,
+    threshold: int,
+    aside: Executor | None = None,
+) -> list[Callable[[], None]]:
+    """Begin the traces of a volume's masks, one after the other (`Story.begin`)."""
+    made = {
+        "hysteresis": masks.anchored.mask,
+        "calibrated": lambda: probability >= threshold,
+        "final": lambda: masks.final,
+    }
+    return [story.begin(f"mask_{name}", make, None, aside) for name, make in made.items()]
 
 
 def _asked(settings: Settings) -> tuple[str, ...]:

@@ -63,7 +63,9 @@ def solve_outside(
             probability, counts = heard(engine, probability, field, settings.segment.votes)
     with story.stage("segment", "segment_start"):
         cut, limits, masks = solve.cut_volume(engine, probability, counts, settings.segment)
-    solve.trace_masks(story, probability, counts, masks, cut.threshold)
+    story.trace("probability_map", probability, counts.counts)
+    for tell in solve.masks_looked_at(story, probability, masks, cut.threshold):
+        tell()
     nothing, empty = np.zeros(0, np.float32), np.zeros(0, np.uint8)
     unit = Unit((), Scaling(nothing, nothing), nothing, np.float32(0))
     chosen = Training(0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, (), 0.0)

@@ -16,6 +16,8 @@ from gpu_nx47.hardware import release_between
 from gpu_nx47.journal.trace import STANDARD, array_trace
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from numpy.typing import NDArray
 
     from gpu_nx47.engine import Engine
@@ -69,8 +71,27 @@ class Story:
 
     def trace(self, stage: str, array: NDArray, counts: NDArray[np.int64] | None = None) -> None:
         """Emit ARRAY_TRACE of an array (see `journal.trace`); `counts`: its exact histogram, where it is known."""
-        counts = self._counts(array) if counts is None else counts
-        self.traced(array_trace(stage, array, counts, self.record, self._threads))
+        self.begin(stage, lambda: array, counts)()
+
+    def begin(
+        self,
+        stage: str,
+        make: Callable[[], NDArray],
+        counts: NDArray[np.int64] | None = None,
+        aside: Executor | None = None,
+    ) -> Callable[[], None]:
+        """Begin to look at the array that `make` returns, on a thread aside if one is given; return what tells of it.
+
+        What is returned waits for the thread, or looks now, and emits ARRAY_TRACE.
+        """
+
+        def look() -> dict[str, Any]:
+            array = make()
+            known = self._counts(array) if counts is None else counts
+            return array_trace(stage, array, known, self.record, 1 if aside else self._threads)
+
+        done = aside.submit(look) if aside else None
+        return lambda: self.traced(done.result() if done else look())
 
     def _counts(self, array: NDArray) -> NDArray[np.int64]:
         if array.dtype == np.bool_:
