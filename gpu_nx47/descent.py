@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 from gpu_nx47 import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -136,8 +136,7 @@ class Descent:
         of_all: Any = map if self._pool is None else self._pool.map
         of_parts = len(learned.parts) > 1
         self._map: Any = of_all if of_parts else map
-        self.each: Any = map if of_parts else of_all
-        """As `map`: of works that descend, some at once where the sample is in one part."""
+        self._at_once = 1 if alone or of_parts else threads
 
     def __enter__(self) -> Descent:
         return self
@@ -145,6 +144,28 @@ class Descent:
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+
+    def along(self, paths: Sequence[Iterator[Training]]) -> Iterator[list[Training]]:
+        """Yield the trainings of each path, in the order of the paths; some are gone at once where parts are not.
+
+        A step of a path is a training, and the path that is least far goes on: two threads share three paths evenly.
+        """
+        if self._pool is None or self._at_once == 1:
+            yield from map(list, paths)
+            return
+        found: list[list[Training]] = [[] for _ in paths]
+        waiting, running = set(range(len(paths))), dict[Future[Training | None], int]()
+        while waiting or running:
+            while waiting and len(running) < self._at_once:
+                number = min(waiting, key=lambda k: (len(found[k]), k))
+                waiting.remove(number)
+                running[self._pool.submit(next, paths[number], None)] = number
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                number, training = running.pop(done), done.result()
+                if training is not None:
+                    found[number].append(training)
+                    waiting.add(number)
+        yield from found
 
     def run(self, weights: list[float], bias: float, l1: float, l2: float) -> Training:
         """Descend from a start, and judge the end on the held voxels."""

@@ -11,7 +11,7 @@ from gpu_nx47 import tables
 from gpu_nx47.descent import X_STEPS, Descent, Sample, Training, entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -243,14 +243,14 @@ def fit(
     total = len(settings.l1) * len(settings.l2)
     with Descent(backend, learned, held, settings, threads) as descent:
 
-        def path(l2: float) -> list[Training]:
-            weights, bias, found = [0.0] * len(features), 0.0, []
+        def path(l2: float) -> Iterator[Training]:
+            weights, bias = [0.0] * len(features), 0.0
             for l1 in sorted(settings.l1, reverse=True):  # from the strongest: each start is the path so far
-                found.append(descent.run(weights, bias, l1, l2))
-                weights, bias = list(found[-1].weights), found[-1].bias
-            return found
+                found = descent.run(weights, bias, l1, l2)
+                yield found
+                weights, bias = list(found.weights), found.bias
 
-        for found in descent.each(path, settings.l2):
+        for found in descent.along([path(l2) for l2 in settings.l2]):
             done += found
             if progress:
                 progress(len(done), total)

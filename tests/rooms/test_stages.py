@@ -1,5 +1,7 @@
 """Selection, neuron, calibration: each does what its first sentence says."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from cpu_fallback import law
 from gpu_nx47 import calibration, neuron, scene, selection, settings, stats, survey, tables
 from gpu_nx47.backend import Meter
+from gpu_nx47.descent import Descent, Sample
 from gpu_nx47.settings import NeuronSettings
 from gpu_nx47.stats import Histogram
 
@@ -72,6 +75,39 @@ def test_training_finds_the_grid_learns_and_shrinks():
         assert then.active_neurons_start == expected, "the path is warm-started"
     heavy = trained(labels, samples, histograms, l1=(0.5,), l2=(1e-4,))
     assert heavy.chosen.non_zero_weights == 0, "a heavy L1 leaves nothing"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_paths_of_a_training_take_turns_on_the_threads_there_are(threads):
+    """Three paths of four trainings keep two threads busy to the end: none of twelve goes on alone."""
+    sample = Sample.of(np.zeros((1, 8), np.int16), np.arange(8, dtype=np.uint8) % 2)
+    together, went = threading.Barrier(threads), []
+
+    def path(name):
+        for step in range(4):
+            together.wait(20)
+            went.append((name, step))
+            yield name, step
+
+    with Descent(Meter(law), sample, sample, NeuronSettings(), threads) as descent:
+        found = list(descent.along([path(name) for name in "abc"]))
+    assert found == [[(name, step) for step in range(4)] for name in "abc"]
+    assert len(went) == 12
+
+
+def test_a_path_that_fails_is_an_error_of_the_training():
+    sample = Sample.of(np.zeros((1, 8), np.int16), np.arange(8, dtype=np.uint8) % 2)
+
+    def path():
+        yield 1
+        raise ZeroDivisionError
+
+    for threads in (1, 2):
+        with (
+            Descent(Meter(law), sample, sample, NeuronSettings(), threads) as descent,
+            pytest.raises(ZeroDivisionError),
+        ):
+            list(descent.along([path(), path()]))
 
 
 def test_training_is_the_logistic_optimum():
