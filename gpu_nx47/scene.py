@@ -121,7 +121,7 @@ def look(
     z, y, x = grey.shape
     slabs = survey.measured_slabs((z, y, x), settings.features.measured)
     index, order = survey.draw_within(seed, slabs, y * x, count)
-    return View(axis, bearing, slabs, index, order, histogram(engine.backend, grey))
+    return View(axis, bearing, slabs, index, order, histogram(engine.backend, grey, engine.threads))
 
 
 def measure(
