@@ -72,6 +72,16 @@ def golden_limit(histogram: Histogram) -> int:
     return min(histogram.quantile(GOLDEN_QUANTILE), tables.PROBABILITY_ONE - 1)
 
 
+def drawn(
+    grey: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+    seed: int,
+    each: Callable[..., Iterable[NDArray[np.int16]]] = map,
+) -> dict[str, NDArray[np.uint8]]:
+    """Return the `surrogates` of each family."""
+    return {family: surrogates(grey, counts, seed, family, each) for family in FAMILIES}
+
+
 def surrogates(
     grey: NDArray[np.uint8],
     counts: NDArray[np.int64],

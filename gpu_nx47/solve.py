@@ -42,7 +42,7 @@ from gpu_nx47.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
@@ -143,13 +143,14 @@ def solve(
     histograms = found.histograms or learned.histograms
     _trace_features(story, chosen, histograms, grey.shape, found.sums)
     hardware.release_memory()  # between what tiles leave no volume fits
-    with engine.aside(grey.shape) as aside:  # digests let go of the interpreter, and cleaning and null do not fill it
+    with engine.aside(grey.shape) as aside:  # cleaning and null leave a processor time for digests and draws
         traces = [story.begin("probability_map", lambda: found.probability, found.histogram.counts, aside)]
+        drawn = aside.submit(null.drawn, grey, scene.grey_counts, settings.seed) if aside else None
         with story.stage("segment", "segment_start"):
             cut, limits, masks = cut_volume(engine, found.probability, found.histogram, settings.segment)
         traces += masks_looked_at(story, found.probability, masks, cut.threshold, aside)
         with story.stage("null", "null_start"):
-            fakes = _fakes(engine, grey, trained.unit, scene, places, settings)
+            fakes = _fakes(engine, grey, trained.unit, scene, places, settings, drawn)
             rare = references.rare(chosen.names) if references else None
             met = edges.of_volume(engine, grey, scene.bearing.axis, fakes["isotropic"][0].probability.shape)
             cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
@@ -354,10 +355,11 @@ def _fakes(
     scene: Scene,
     places: tuple[NDArray, ...] | None,
     settings: Settings,
+    ahead: Future[dict[str, NDArray[np.uint8]]] | None,
 ) -> dict[str, list[Found]]:
-    """Return what the trained neuron says of the surrogates of each family."""
+    """Return what the trained neuron says of the surrogates of each family, drawn `ahead` or here."""
     with ThreadPoolExecutor(engine.threads, "nx47-null", engine.backend.enter_thread) as pool:
-        drawn = {f: null.surrogates(grey, scene.grey_counts, settings.seed, f, pool.map) for f in null.FAMILIES}
+        drawn = ahead.result() if ahead else null.drawn(grey, scene.grey_counts, settings.seed, pool.map)
         depth, *plane = drawn["isotropic"].shape[1:]
         # The axis stands to the surrogate's middle as it stands to the volume's.
         first, *corner = ((whole - part) * 4 for whole, part in zip(grey.shape, (depth, *plane), strict=True))
