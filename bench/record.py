@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_nx47
-from gpu_nx47 import chance, journal, phantom, solve
+from gpu_nx47 import fake, inference, journal, phantom, story
 from gpu_nx47.events import Event
 from gpu_nx47.hardware import peak_rss_bytes
 from gpu_nx47.journal.dispatch import Dispatcher
@@ -63,9 +63,9 @@ def share(size: int, level: str) -> None:
         phantom.write_phantom_root(root, size=size, seeds=[1], train_seeds=[])
         gpu_nx47.run(root, Path(folder) / "warm", Settings(threads=1))  # kernels are compiled and cached
         spent, chances = Spent(time.thread_time), Spent(time.process_time)  # the null works in threads of its own
-        for owner, name in ((solve.Story, "trace"), (solve, "tile_sums"), (Dispatcher, "emit")):
+        for owner, name in ((story, "array_trace"), (inference, "tile_sums"), (Dispatcher, "emit")):
             spent.watch(owner, name)
-        for owner, name in ((solve, "_fakes"), (chance.Chance, "of")):
+        for owner, name in ((fake, "said"), (fake, "compared")):
             chances.watch(owner, name)
         began, wall = time.process_time(), time.monotonic()
         gpu_nx47.run(root, Path(folder) / "out", Settings(record=level, threads=1))  # what threads do is counted too

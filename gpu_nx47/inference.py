@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpu_nx47.direction import Bearing
     from gpu_nx47.engine import Engine, Slices, Tile
     from gpu_nx47.neuron import Unit
+    from gpu_nx47.settings import Settings
 
     _Said = tuple[Slices, NDArray[np.int64], list[NDArray], list[Any], list[Any]]
     """Of a part of the box: where it is, counts of its probability, codes, fingerprints, traces."""
@@ -64,6 +65,11 @@ class Wanted:
     """Count the codes of the neuron's features."""
     tell: Callable[[dict[str, Any]], None] | None = None
     """Gets the traces of each tile, in raster order."""
+
+
+def votes_of(settings: Settings) -> int:
+    """Return how often the neuron's own probability is averaged along the sheets."""
+    return 1 if settings.segment.votes is None else settings.segment.votes
 
 
 def infer(

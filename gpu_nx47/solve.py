@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +18,7 @@ from gpu_nx47 import (
     calibration,
     chance,
     counters,
-    direction,
-    edges,
+    fake,
     hardware,
     neuron,
     null,
@@ -29,10 +27,9 @@ from gpu_nx47 import (
     selection,
     tables,
 )
-from gpu_nx47.direction import Bearing
 from gpu_nx47.events import Event
 from gpu_nx47.hardware import rss_bytes
-from gpu_nx47.inference import Found, Wanted, infer
+from gpu_nx47.inference import Found, Wanted, infer, votes_of
 from gpu_nx47.journal.fingerprint import MEANING, fingerprint_text
 from gpu_nx47.journal.trace import FORENSIC, LIGHT
 from gpu_nx47.scene import Scene, View, look, measure, unlabelled, usable
@@ -42,14 +39,14 @@ from gpu_nx47.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
     from gpu_nx47.calibration import Calibration
     from gpu_nx47.engine import Engine
     from gpu_nx47.model import Model
-    from gpu_nx47.neuron import Trained, Unit
+    from gpu_nx47.neuron import Trained
     from gpu_nx47.segmentation import Thresholds
     from gpu_nx47.settings import SegmentSettings, Settings
 
@@ -142,20 +139,7 @@ def solve(
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
     histograms = found.histograms or learned.histograms
     _trace_features(story, chosen, histograms, grey.shape, found.sums)
-    hardware.release_memory()  # between what tiles leave no volume fits
-    with engine.aside(grey.shape) as aside:  # cleaning and null leave a processor time for digests and draws
-        traces = [story.begin("probability_map", lambda: found.probability, found.histogram.counts, aside)]
-        drawn = aside.submit(null.drawn, grey, scene.grey_counts, settings.seed) if aside else None
-        with story.stage("segment", "segment_start"):
-            cut, limits, masks = cut_volume(engine, found.probability, found.histogram, settings.segment)
-        traces += masks_looked_at(story, found.probability, masks, cut.threshold, aside)
-        with story.stage("null", "null_start"):
-            fakes = _fakes(engine, grey, trained.unit, scene, places, settings, drawn)
-            rare = references.rare(chosen.names) if references else None
-            met = edges.of_volume(engine, grey, scene.bearing.axis, fakes["isotropic"][0].probability.shape)
-            cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
-            by_chance = chance.Chance.of(engine, found.probability, fakes, cutter, _golden(fakes), rare, met)
-    _trace_found(story, found, fakes if settings.record == FORENSIC else {}, traces)
+    cut, limits, masks, by_chance = _judge(*given, learned, references, places, found)
     return Solved(
         scene=scene,
         selected=chosen,
@@ -167,6 +151,35 @@ def solve(
         masks=masks,
         **found.of_volume,
     )
+
+
+def _judge(
+    engine: Engine,
+    grey: NDArray[np.uint8],
+    settings: Settings,
+    story: Story,
+    view: View,
+    learned: _Learned,
+    references: counters.References | None,
+    places: tuple[NDArray, ...] | None,
+    found: Found,
+) -> tuple[Calibration, Thresholds, segmentation.Cut, chance.Chance]:
+    """Cut what the neuron said into masks, and count what it would have said by chance."""
+    probability, unit = found.probability, learned.trained.unit
+    hardware.release_memory()  # between what tiles leave no volume fits
+    with engine.aside(grey.shape) as aside:  # cleaning and null leave a processor time for digests and draws
+        traces = [story.begin("probability_map", lambda: probability, found.histogram.counts, aside)]
+        ahead = aside.submit(null.drawn, grey, view.grey_counts, settings.seed) if aside else None
+        with story.stage("segment", "segment_start"):
+            cut, limits, masks = cut_volume(engine, probability, found.histogram, settings.segment)
+        traces += masks_looked_at(story, probability, masks, cut.threshold, aside)
+        with story.stage("null", "null_start"):
+            fakes = fake.said(engine, grey, view, unit, places, settings, ahead)
+            rare = references.rare(learned.selected.names) if references else None
+            cutter = segmentation.cutter(engine.backend, limits, cut.threshold, settings.segment)
+            by_chance = fake.compared(engine, grey, view, probability, fakes, cutter, rare)
+    _trace_found(story, found, fakes if settings.record == FORENSIC else {}, traces)
+    return cut, limits, masks, by_chance
 
 
 def _by_itself(engine: Engine, grey: NDArray[np.uint8], settings: Settings, story: Story, view: View) -> _Learned:
@@ -213,16 +226,6 @@ def _wanted(settings: Settings, learned: _Learned, voxels: int, story: Story) ->
     return Wanted(kept, settings.record != LIGHT, counted, story.traced if forensic else None)
 
 
-def votes_of(settings: Settings) -> int:
-    """Return how often the neuron's own probability is averaged along the sheets."""
-    return 1 if settings.segment.votes is None else settings.segment.votes
-
-
-def _golden(fakes: dict[str, list[Found]]) -> int:
-    """Return the probability code that voxels of a texture without sheets hardly pass."""
-    return null.golden_limit(Histogram(np.sum([fake.histogram.counts for fake in fakes["isotropic"]], axis=0)))
-
-
 def _trace_found(story: Story, found: Found, fakes: dict[str, list[Found]], traces: list[Callable[[], None]]) -> None:
     """Tell of probability and masks, and before them at `forensic` of what they were made of."""
     if story.record == FORENSIC:
@@ -231,8 +234,8 @@ def _trace_found(story: Story, found: Found, fakes: dict[str, list[Found]], trac
         if found.alone is not None:
             story.trace("neuron_output", found.alone)
     for family, them in fakes.items():
-        for number, fake in enumerate(them):
-            story.trace(f"probability_{family}_{number}", fake.probability, fake.histogram.counts)
+        for number, one in enumerate(them):
+            story.trace(f"probability_{family}_{number}", one.probability, one.histogram.counts)
     for tell in traces:
         tell()
 
@@ -346,34 +349,6 @@ def _cell_tables(
     if not known:
         tables = references.tables({name: histograms[name] for name in chosen.names})
     return None if tables is None else tuple(tables[name] for name in chosen.names)
-
-
-def _fakes(
-    engine: Engine,
-    grey: NDArray[np.uint8],
-    unit: Unit,
-    scene: Scene,
-    places: tuple[NDArray, ...] | None,
-    settings: Settings,
-    ahead: Future[dict[str, NDArray[np.uint8]]] | None,
-) -> dict[str, list[Found]]:
-    """Return what the trained neuron says of the surrogates of each family, drawn `ahead` or here."""
-    with ThreadPoolExecutor(engine.threads, "nx47-null", engine.backend.enter_thread) as pool:
-        drawn = ahead.result() if ahead else null.drawn(grey, scene.grey_counts, settings.seed, pool.map)
-        depth, *plane = drawn["isotropic"].shape[1:]
-        # The axis stands to the surrogate's middle as it stands to the volume's.
-        first, *corner = ((whole - part) * 4 for whole, part in zip(grey.shape, (depth, *plane), strict=True))
-        line = scene.bearing.axis
-        axis = None if line is None else line[first // 8 :][:depth] - np.array(corner, np.int32)
-
-        def say(fake: NDArray[np.uint8]) -> Found:
-            bearing = Bearing.of(axis, direction.measure(engine, fake))
-            wanted = Wanted(edges.FEATURES)
-            said = infer(engine, fake, unit, bearing, places, votes=votes_of(settings), wanted=wanted)
-            met = edges.meetings(*(said.saved[name] for name in edges.FEATURES))
-            return replace(said, saved={}, edges=met)
-
-        return {family: list(pool.map(say, fakes)) for family, fakes in drawn.items()}
 
 
 def decide(histogram: Histogram, settings: SegmentSettings) -> tuple[Calibration, Thresholds]:

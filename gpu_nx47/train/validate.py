@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import load, solve
+from gpu_nx47 import load
 from gpu_nx47.engine import Tile, tiles
 from gpu_nx47.events import Emit, Event
-from gpu_nx47.inference import infer
+from gpu_nx47.inference import infer, votes_of
 from gpu_nx47.scene import usable
 from gpu_nx47.score import read_label_at
 from gpu_nx47.train.sample import IGNORE, bearing_of
@@ -86,7 +86,7 @@ def _volume(engine: Engine, model: Model, pair: Pair, settings: Settings) -> Vol
     bearing = bearing_of(engine, grey, settings)
     unit = model.unit_of(usable(model.unit.features, bearing.axis is not None))
     blocks = _blocks(piece)
-    found = infer(engine.on(blocks), grey, unit, bearing, votes=solve.votes_of(settings))
+    found = infer(engine.on(blocks), grey, unit, bearing, votes=votes_of(settings))
     return Volume(found.probability[piece.core], found.histogram, inside[piece.core])
 
 
