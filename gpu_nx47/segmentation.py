@@ -120,11 +120,14 @@ def cut_volume(
         held = [either] if aside else []  # one after the other, masks need not all live at once: it is made again
         del either
 
+        def mask_of(name: str) -> Any:
+            return anchored.mask() if name == "anchored" else probability >= calibrated
+
         def alone(name: str) -> int:
             """Not metered: a mask that is asked about is no step of the answer."""
             plain = backend.backend
-            mask = anchored.mask() if name == "anchored" else probability >= calibrated
-            return int(np.count_nonzero(plain.to_host(clean(plain, plain.to_device(mask), settings))))
+            # No name here for the mask: it would live as long as all that the cleaning makes of it.
+            return int(np.count_nonzero(plain.to_host(clean(plain, plain.to_device(mask_of(name)), settings))))
 
         others = [name for name in ("anchored", "calibrated") if voxels[name] < voxels["either"]]
         asked = {name: _begun(aside, partial(alone, name)) for name in others}

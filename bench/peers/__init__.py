@@ -33,6 +33,7 @@ NOTES: Final = {
     "gather": "ours is NumPy's own: voxels at random addresses wait for memory",
     "z_projection max": "peers write bytes, ours codes of 16 bits: twice the bytes",
     "lookup": "a table of 128 kB: who reads it waits for the second cache",
+    "histogram of 8 bits": "both add to tables in the first cache; ours to four in turn, for equal neighbours",
     "histogram of 16 bits": "counters of 256 kB and more: who adds to them waits for the second cache",
     "neuron_sums": "exact integer sums, whose order cannot matter; peers sum float32, by BLAS",
     "mask_moments": "cc3d's statistics are counts, boxes and centroids only: no second moments, no faces",
