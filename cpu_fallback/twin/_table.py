@@ -37,7 +37,7 @@ def histogram(codes: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16],
         return parts[0] + parts[1] + parts[2] + parts[3]
     counts = np.zeros(65536, np.int64)
     for start in range(0, flat.size, _MOST):
-        some = np.zeros(65536, np.uint32)  # in 64 bits, or as one of two tables in turn, they would leave the cache
+        some = np.zeros(65536, np.uint32)  # two tables in turn took half as long again, of noise
         _tally(flat[start : start + _MOST], flip, some)
         counts += some
     return counts
