@@ -6,9 +6,7 @@ here takes over what it has done. Where they meet it goes. Whatever fails there,
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -16,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gpu_nx47 import hardware
+from gpu_nx47 import child, hardware
 from gpu_nx47.plan import MB
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from gpu_nx47.backend import Backend
@@ -93,7 +92,7 @@ class _Helper(threading.Thread):
         assert self._process.stdout is not None
         try:
             for line in self._process.stdout:
-                paths = [path for name in line.split() for path in Path(self._folder).rglob(name)]
+                paths = [path for name in line.decode().split() for path in Path(self._folder).rglob(name)]
                 if sum(_jit.adopt(path) for path in paths) == 0:  # the run was here before: they have met
                     break
         except Exception:  # noqa: BLE001, S110 - no links on this disk, say: what is not taken over is compiled here
@@ -113,18 +112,5 @@ class _Helper(threading.Thread):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _process(folder: str) -> subprocess.Popen[str]:
-    """Start the helper: this Python, these very packages; Ctrl-C is the run's to hear."""
-    import cpu_fallback
-
-    here = str(Path(cpu_fallback.__file__).parents[1])
-    paths = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "cpu_fallback.twin._warm"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "NUMBA_CACHE_DIR": folder, "PYTHONPATH": paths},
-        start_new_session=True,
-        text=True,
-    )
+def _process(folder: str) -> subprocess.Popen[bytes]:
+    return child.started("cpu_fallback.twin._warm", NUMBA_CACHE_DIR=folder)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gpu_nx47.engine import Engine
     from gpu_nx47.model import Model
     from gpu_nx47.plan import MemoryPlan
+    from gpu_nx47.press import Press
     from gpu_nx47.resume import Left
     from gpu_nx47.settings import Settings
     from gpu_nx47.submission import SubmissionWriter
@@ -60,6 +61,8 @@ class FileWork:
         Plans the memory of each volume, and with it the tile.
     teacher : Teacher
         Gives the model, where the run has one.
+    press : Press
+        Encodes masks beside the rest.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class FileWork:
         references: References | None,
         budget: Budget,
         teacher: Teacher,
+        press: Press,
     ) -> None:
         self.output = output
         self.settings = settings
@@ -83,6 +87,7 @@ class FileWork:
         self.references = references
         self.budget = budget
         self.teacher = teacher
+        self.press = press
         self.done: list[dict[str, Any]] = []
         """NX47_METRICS of each volume done in full."""
         self.shapes: dict[str, Shape] = {}
@@ -147,10 +152,11 @@ class FileWork:
             planned = self._read_ahead(following, planned)
             drawn = self.teacher.umbilicus.of(item.id, len(volume.grey))
             self._opened(volume, index, total, planned, given, drawn)
-            solved = self._solve(volume, story, model, given, drawn)
+            spare = self.budget.limit - planned.bytes
+            solved = self._solve(volume, story, model, given, drawn, spare)
         with story.stage("write", "write_start"):
             mask = metrics.full_mask(volume, solved.final if solved else None)
-            digest = self.writer.add(item.id, mask)
+            digest = self.writer.add(item.id, mask, self.press.file(item.id))
             self.shapes[item.id] = _shape(volume.grey)
             written = self._pictures(volume, mask)
             if solved:
@@ -248,6 +254,7 @@ class FileWork:
         model: Model | None,
         given: outside.Read | None,
         drawn: Umbilicus | None,
+        spare_bytes: int,
     ) -> Solved | None:
         grey = volume.grey[volume.box.slices]
         story.trace("volume", volume.grey)
@@ -257,7 +264,11 @@ class FileWork:
             probability = np.ascontiguousarray(given.codes[volume.box.slices])
             return solve_outside(grey, probability, self.engine, self.settings, story)
         line = None if drawn is None else drawn.eighths(volume.box)
-        return solve(grey, self.engine, self.settings, story, self.references, model, line)
+
+        def standing(final: NDArray[np.bool_]) -> None:
+            self.press.begin(volume.source.id, metrics.full_mask(volume, final), spare_bytes)
+
+        return solve(grey, self.engine, self.settings, story, self.references, model, line, standing)
 
     def _report(
         self,

@@ -21,9 +21,11 @@ from gpu_nx47 import (
     tables,
     v122,
 )
-from gpu_nx47.engine import histogram, slabs, where
+from gpu_nx47.engine import ASIDE_VOXELS, histogram, slabs, where
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gpu_nx47.alerts import Alert
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from gpu_nx47.settings import Settings
     from gpu_nx47.solve import Solved, Story
     from gpu_nx47.volume import Volume
+
+    Explained = Callable[[findings.Clusters], list[dict[str, Any]]]
 
 SUMMED: Final = (
     "files_processed", "slices_processed", "pixels_processed", "valid_voxels", "pixels_anchor_detected",
@@ -60,27 +64,26 @@ def volume_counters(
 
     Notes
     -----
-    What needs none of the others' results is counted at once; what takes longest begins first. The runs of the final
-    mask have gone before anomalies are listed.
+    The clusters of anomalies take longest and begin as soon as anomalies are listed; the others are counted beside
+    them. Of a large volume they are counted before: the runs of its final mask have gone then.
     """
     grey, origin = volume.grey[volume.box.slices], volume.box.start
-    moments, counts, (unknown, reason, strange), best, grey_counts = engine.together(
-        lambda: _components(engine.backend, solved.final),
+    explained = partial(findings.explained_clusters, engine, grey, solved, origin=origin)
+    works: list[Callable[[], Any]] = [
+        lambda: _unknown(solved, engine, references, explained),
         lambda: slices.counted(volume, solved),
-        lambda: _unknown(solved, engine, references),
-        lambda: _golden(solved, settings.golden_points, origin),
+        lambda: _components(engine.backend, solved.final),
+        lambda: _golden(engine, grey, solved, settings.golden_points, origin),
         lambda: histogram(engine.backend, grey),
-    )
-    anomalous = anomalies.listed(engine, solved.probability)
-    bends, old = engine.together(lambda: anomalous.clustered(engine), lambda: _old(engine.backend, solved))
-    odd = [
-        findings.Clusters("anomaly", bends.index, bends.cluster, bends.bend, bends.limits.median, bends.limits.unit),
-        *strange,
     ]
-    explained, *told = engine.together(
-        lambda: findings.explained_points(engine, grey, solved, best.pop("golden_nonce_points_topk"), origin),
-        *(partial(findings.explained_clusters, engine, grey, solved, one, origin) for one in odd),
+    before = engine.together(*works) if grey.size > ASIDE_VOXELS else []
+    anomalous = anomalies.listed(engine, solved.probability)
+    (bends, odd), old, *beside = engine.together(
+        lambda: _anomalies(anomalous, engine, explained),
+        lambda: _old(engine.backend, solved),
+        *([] if before else works),
     )
+    (unknown, reason, strange), counts, moments, best, grey_counts = before or beside
     counted = {
         **_counted(volume),
         **_of_masks(solved.masks, counts, volume.box.voxels),
@@ -90,14 +93,13 @@ def volume_counters(
         "patterns_detected": counters.patterns(moments),
         "golden_before_cleaning": sum(counts["golden_active"]) if solved.null.tallies else None,
         **best,
-        "golden_nonce_points_topk": explained,
         "unknown_discoveries": unknown,
         "unknown_discoveries_reason": reason,
         "anomalies_detected": bends.voxels,
         "anomaly_clusters": bends.clusters,
     }
     by_chance = {"expected_by_chance": _by_chance(solved, counted)}
-    listed = {"findings": [one for kind in told for one in kind], "slices": slices.table(counts)}
+    listed = {"findings": odd + strange, "slices": slices.table(counts)}
     return {**counted, **by_chance, **listed}, old
 
 
@@ -132,14 +134,25 @@ def _old(meter: Meter, solved: Solved) -> v122.Counts:
     return rescue.whole(meter, "the old counters", lambda: v122.Counts.of(solved.probability, solved.final, *known))
 
 
-def _golden(solved: Solved, listed: int, origin: tuple[int, int, int]) -> dict[str, Any]:
-    """Return how many golden voxels there are, and the best of these; null where nothing tells what is golden."""
+def _anomalies(
+    listed: anomalies.Listed, engine: Engine, explained: Explained
+) -> tuple[anomalies.Anomalies, list[dict[str, Any]]]:
+    """Return the anomalies in their clusters, and the largest of these explained."""
+    bends = listed.clustered(engine)
+    usual, unit = bends.limits.median, bends.limits.unit
+    return bends, explained(findings.Clusters("anomaly", bends.index, bends.cluster, bends.bend, usual, unit))
+
+
+def _golden(
+    engine: Engine, grey: NDArray[np.uint8], solved: Solved, listed: int, origin: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Return how many golden voxels there are, and the best of these explained; null where nothing tells of chance."""
     limit, known = solved.null.golden_limit, bool(solved.null.tallies)
     number, points = golden.golden_points(solved.probability, solved.final, limit, listed, origin)
     return {
         "golden_nonce_detected": number if known else None,
         "golden_nonce_limit": limit / tables.PROBABILITY_ONE if known else None,
-        "golden_nonce_points_topk": points,
+        "golden_nonce_points_topk": findings.explained_points(engine, grey, solved, points, origin),
     }
 
 
@@ -198,9 +211,9 @@ def _counted(volume: Volume) -> dict[str, Any]:
 
 
 def _unknown(
-    solved: Solved, engine: Engine, references: counters.References | None
-) -> tuple[int | None, str | None, list[findings.Clusters]]:
-    """Return the number of unknown discoveries, or why there is none, and where they are."""
+    solved: Solved, engine: Engine, references: counters.References | None, explained: Explained
+) -> tuple[int | None, str | None, list[dict[str, Any]]]:
+    """Return the number of unknown discoveries, or why there is none, and the largest clusters of them explained."""
     if references is None:
         return None, "no reference: this volume is the only one of the run", []
     if solved.cells is None:
@@ -215,7 +228,7 @@ def _unknown(
     index = where(cells.shape, lambda rows: rare[cells[rows]] & solved.masks.anchored.rows(rows))
     cluster, _ = anomalies.clusters_of(engine, cells.shape, index)
     bright = solved.probability.reshape(-1)[index]
-    return unknown, reason, [findings.Clusters("discovery", index, cluster, bright)]
+    return unknown, reason, explained(findings.Clusters("discovery", index, cluster, bright))
 
 
 def training_block(solved: Solved) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from gpu_nx47.errors import Nx47Error, OutputError
 from gpu_nx47.events import SCHEMA, Event
 from gpu_nx47.evidence import Evidence
 from gpu_nx47.filework import OVERLAY_FOLDER, SAVE_FOLDER, FileWork
+from gpu_nx47.press import Press
 from gpu_nx47.resume import Unfinished
 from gpu_nx47.teacher import Teacher
 
@@ -222,18 +223,25 @@ class _Run:
         if before is not None:
             self._recovered(before, kept)
         outlook = self._boot(reason)
-        with compiling.beside(self.engine.backend, self.engine.threads, outlook):
-            return self._after_boot(reason, began, deadline, before, kept)
+        threads = self.engine.threads
+        with compiling.beside(self.engine.backend, threads, outlook), Press(threads) as press:
+            return self._after_boot(reason, began, deadline, before, kept, press)
 
     def _after_boot(
-        self, reason: str, began: float, deadline: Deadline, before: Unfinished | None, kept: dict[str, Left]
+        self,
+        reason: str,
+        began: float,
+        deadline: Deadline,
+        before: Unfinished | None,
+        kept: dict[str, Left],
+        press: Press,
     ) -> RunResult:
         self.evidence.start(self.emit)
         several = len(self.found.sources) > 1 and not self.teacher.folders  # without features nothing is compared
         references = References() if several else None
         zip_path = self.output / SUBMISSION_NAME
         writer = submission.SubmissionWriter(zip_path, fresh=before is None)
-        shared = (self.engine, self.emit, writer, deadline, references, self.budget, self.teacher)
+        shared = (self.engine, self.emit, writer, deadline, references, self.budget, self.teacher, press)
         work = FileWork(self.output, self.settings, *shared)
         for name, left in kept.items():
             work.keep(name, left)
@@ -319,7 +327,7 @@ class _Run:
             return RunResult(NO_ZIP, None, stats, work.done)
         self.emit(Event("STEP", {"name": "package_start", "file": None}))
         path = work.writer.close()
-        report = submission.check_submission(path, work.shapes, threads=self.engine.threads)
+        report = submission.check_submission(path, work.shapes, threads=self.engine.threads, known=work.press.checked())
         checked = {"ok": report.ok, "problems": list(report.problems), "members": len(work.shapes)}
         self.emit(Event("SUBMISSION_VALIDATED", checked))
         if not report.ok:

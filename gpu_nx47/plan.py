@@ -384,4 +384,6 @@ def _count(job: Job) -> list[tuple[str, int]]:
         "runs of a mask": _runs(job.voxels) + job.voxels // 8,
         "anomalies": ANOMALY_BYTES * number + slab + _runs(slab),
     }
+    if job.voxels <= ASIDE_VOXELS:
+        return list(lines.items())
     return [max(lines.items(), key=lambda line: line[1])]  # the runs have gone before

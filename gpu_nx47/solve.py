@@ -109,6 +109,7 @@ def solve(
     references: counters.References | None,
     model: Model | None = None,
     line: NDArray[np.int32] | None = None,
+    standing: Callable[[NDArray[np.bool_]], None] | None = None,
 ) -> Solved:
     """Find the surface in a valid box.
 
@@ -125,6 +126,8 @@ def solve(
         Used in place of a training on this volume.
     line : numpy.ndarray of int32, shape (Z, 2), optional
         The scroll's axis in each slice of the box, (y, x) in 1/8 voxel of it; else it is estimated.
+    standing : callable, optional
+        Told the final mask as soon as it stands.
     """
     settings = settings if model is None else model.settings(settings)
     with story.stage("survey", "features_extract_start") as progress:
@@ -139,7 +142,7 @@ def solve(
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
     histograms = found.histograms or learned.histograms
     _trace_features(story, chosen, histograms, grey.shape, found.sums)
-    cut, limits, masks, by_chance = _judge(*given, learned, references, places, found)
+    cut, limits, masks, by_chance = _judge(*given, learned, references, places, found, standing)
     return Solved(
         scene=scene,
         selected=chosen,
@@ -163,6 +166,7 @@ def _judge(
     references: counters.References | None,
     places: tuple[NDArray, ...] | None,
     found: Found,
+    standing: Callable[[NDArray[np.bool_]], None] | None,
 ) -> tuple[Calibration, Thresholds, segmentation.Cut, chance.Chance]:
     """Cut what the neuron said into masks, and count what it would have said by chance."""
     probability, unit = found.probability, learned.trained.unit
@@ -172,6 +176,8 @@ def _judge(
         ahead = aside.submit(null.drawn, grey, view.grey_counts, settings.seed) if aside else None
         with story.stage("segment", "segment_start"):
             cut, limits, masks = cut_volume(engine, probability, found.histogram, settings.segment)
+        if standing is not None:
+            standing(masks.final)
         traces += masks_looked_at(story, probability, masks, cut.threshold, aside)
         with story.stage("null", "null_start"):
             fakes = fake.said(engine, grey, view, unit, places, settings, ahead)

@@ -7,21 +7,19 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import tempfile
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from gpu_nx47 import child
 from gpu_nx47._tiff.inspection import LIMIT_BYTES, StackInfo
 from gpu_nx47.errors import DamagedInputError, InputError, NotAVolumeError, TooLargeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-COMMAND: Final = (sys.executable, "-P", "-m", "gpu_nx47._tiff.child")
-"""-P: no module is taken from the folder that nx47 happens to run in."""
+COMMAND: Final = tuple(child.command("gpu_nx47._tiff.child"))
 SPARE_BYTES: Final = 256 << 20
 """Memory of the child beyond the file and its voxels."""
 MOST_THREADS: Final = 8
@@ -96,10 +94,8 @@ def decode_apart(
 
 def _run(command: list[str], source: IO[bytes], answer: IO[bytes], seconds: float) -> int | None:
     """Return the child's exit code, or None where it was ended because its time was over."""
-    root = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    environ = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-    environ |= {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # address space that is reserved and never used
+    spared = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}  # address space that is reserved and never used
+    environ = child.environment(PYTHONDONTWRITEBYTECODE="1", **spared)
     try:
         done = subprocess.run(
             command, stdin=source, stdout=answer, stderr=subprocess.DEVNULL, timeout=seconds, check=False, env=environ

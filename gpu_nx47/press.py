@@ -1,0 +1,125 @@
+"""A second process that makes masks into TIFFs, and reads them again, while the run goes on with the volume.
+
+Pillow's encoder holds the interpreter: no thread of a run gets on beside it. The process is started with the first mask
+that it helps; whatever fails there, the run encodes and checks by itself, and the bytes are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from gpu_nx47 import child, hardware
+from gpu_nx47.submission import Checked
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from numpy.typing import NDArray
+
+    from gpu_nx47.submission import Shape
+
+MODULE: Final = "gpu_nx47.press_child"
+SHAPE: Final = struct.Struct("<3Q")
+"""Goes before a mask's bits, eight voxels a byte."""
+LENGTH: Final = struct.Struct("<Q")
+"""Goes before each answer: the file, then what was found in it, as JSON."""
+SMALLEST: Final = 1 << 22
+"""Voxels of a mask that is worth starting a process for: so many are encoded and read again in 60 ms."""
+START_BYTES: Final = 60 * 10**6
+"""What the process takes without a mask."""
+VOXEL_BYTES: Final = 3
+"""What it takes for each voxel: of the mask or of what is read again, of the file, of the pages in Pillow's hands."""
+
+
+class Press:
+    """The process, seen from the run: a context within which masks can be given to it.
+
+    Parameters
+    ----------
+    threads : int
+        Processors the run may take; with one there is nothing to gain.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._helps = min(threads, hardware.usable_processors()) > 1 and bool(sys.executable)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._talk = ThreadPoolExecutor(1, "nx47-press")  # one mask after the other
+        self._files: dict[str, Future[bytes | None]] = {}
+        self._found: list[Future[Checked | None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the process, whatever it does."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._talk.shutdown(cancel_futures=True)
+        with suppress(OSError), self._process:  # what it did not read breaks the pipe
+            pass
+
+    def begin(self, name: str, mask: NDArray[np.bool_], spare_bytes: int) -> None:
+        """Begin to encode the mask (z, y, x) of a volume, where that helps and fits into `spare_bytes` of memory."""
+        if not self._helps or mask.size < SMALLEST or START_BYTES + VOXEL_BYTES * mask.size > spare_bytes:
+            return
+        try:
+            self._process = self._process or child.started(MODULE, OPENBLAS_NUM_THREADS="1")
+        except OSError:
+            self._helps = False
+            return
+        file = self._files[name] = self._talk.submit(self._encode, self._process, mask.shape, np.packbits(mask))
+        self._found.append(self._talk.submit(self._check, self._process, mask.shape, file))
+
+    def file(self, name: str) -> bytes | None:
+        """Return the file of a mask that was begun, waiting for it, once; None where the run has to make it."""
+        begun = self._files.pop(name, None)
+        return None if begun is None else begun.result()
+
+    def checked(self) -> dict[str, Checked]:
+        """Return the masks that were found to be good, by the SHA-256 of their files, waiting for the last one."""
+        return {found.sha256: found for begun in self._found if (found := begun.result()) is not None}
+
+    def _encode(self, process: subprocess.Popen[bytes], shape: Shape, bits: NDArray[np.uint8]) -> bytes | None:
+        try:
+            assert process.stdin is not None
+            process.stdin.write(SHAPE.pack(*shape) + bits.tobytes())
+            process.stdin.flush()
+            return _answer(process)
+        except (OSError, EOFError):
+            self._helps = False
+            return None
+
+    def _check(self, process: subprocess.Popen[bytes], shape: Shape, begun: Future[bytes | None]) -> Checked | None:
+        file = begun.result()
+        if file is None:
+            return None
+        try:
+            said: dict[str, Any] = json.loads(_answer(process))
+            if said["problems"]:  # told when the zip is checked, by the run itself
+                return None
+            return Checked(hashlib.sha256(file).hexdigest(), shape, int(said["voxels"]), int(said["foreground"]))
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            self._helps = False
+            return None
+
+
+def _answer(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stdout is not None
+    return whole(process.stdout, *LENGTH.unpack(whole(process.stdout, LENGTH.size)))
+
+
+def whole(pipe: IO[bytes], length: int) -> bytes:
+    """Return so many bytes of a pipe; EOFError where it ends before."""
+    data = pipe.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data

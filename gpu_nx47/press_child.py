@@ -1,0 +1,35 @@
+"""The process of `press`: masks in on stdin, their TIFFs and what is found in them out on stdout, until stdin ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+
+from gpu_nx47.press import LENGTH, SHAPE, whole
+from gpu_nx47.submission import check_mask, encode_mask
+
+
+def main() -> None:
+    """Answer masks, one after the other."""
+    while True:
+        try:
+            z, y, x = SHAPE.unpack(whole(sys.stdin.buffer, SHAPE.size))
+            bits = np.frombuffer(whole(sys.stdin.buffer, -(-z * y * x // 8)), np.uint8)
+        except EOFError:  # the run has ended
+            return
+        file = encode_mask(np.unpackbits(bits, count=z * y * x).reshape(z, y, x))
+        _tell(file)
+        problems: list[str] = []
+        voxels, foreground = check_mask(file, "mask", (z, y, x), problems)
+        _tell(json.dumps({"problems": problems, "voxels": voxels, "foreground": foreground}).encode())
+
+
+def _tell(answer: bytes) -> None:
+    sys.stdout.buffer.write(LENGTH.pack(len(answer)) + answer)
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
