@@ -9,7 +9,7 @@ import numpy as np
 
 from gpu_nx47 import stats
 from gpu_nx47.atomic import whole_file
-from gpu_nx47.engine import slabs
+from gpu_nx47.engine import where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,24 +143,10 @@ class References:
         found = self._tables.get(frozenset(names))
         return found is not None or CELL_BITS * len(names) > 16, found
 
-    def compare(
-        self,
-        names: Sequence[str],
-        cells: NDArray[np.uint16],
-        anchored: Packed,
-        counts: NDArray[np.int64] | None = None,
-    ) -> tuple[int | None, str | None]:
-        """Count the anchored voxels unknown to the volumes before, or say why not; then add this volume to them.
-
-        `counts`: the exact histogram of the cells, where it is known.
-        """
-        key = frozenset(names)
-        before = self._counts.get(key)
-        counts = _tally(cells) if counts is None else counts
-        self._counts[key] = counts if before is None else counts + before
-        if before is None:
-            return None, "no reference: no volume before this one selected the same features"
-        return unknown_voxels(_tally(cells, anchored), before), None
+    def add(self, names: Sequence[str], counts: NDArray[np.int64]) -> None:
+        """Add a volume to those that were before: the exact histogram of its joint cells."""
+        before = self._counts.get(frozenset(names))
+        self._counts[frozenset(names)] = counts if before is None else counts + before
 
     def rare(self, names: Sequence[str]) -> NDArray[np.bool_] | None:
         """Return which joint cells the volumes so far hardly have; None: none of them selected the same features."""
@@ -192,15 +178,6 @@ def _word(names: frozenset[str]) -> str:
     return "+".join(sorted(names))
 
 
-def _tally(cells: NDArray[np.uint16], mask: Packed | None = None) -> NDArray[np.int64]:
-    """Count the voxels of each joint cell, of all voxels or of a mask's; np.bincount would make int64 of them all."""
-    counts = np.zeros(65_536, np.int64)
-    for part in slabs(cells.shape):
-        inside = cells[part].reshape(-1) if mask is None else cells[part][mask.rows(part)]
-        counts += np.bincount(inside, minlength=65_536)
-    return counts
-
-
 def cell_tables(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.uint16]]:
     """Return, for each feature, the table from code to its part of the joint cell: the quarter of the box."""
     built = {}
@@ -213,9 +190,15 @@ def cell_tables(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.uin
     return built
 
 
-def unknown_voxels(cells_of_anchored: NDArray[np.int64], reference: NDArray[np.int64]) -> int:
-    """Return how many anchored voxels lie in joint cells with under 1e-5 of the reference."""
-    return int(cells_of_anchored[rare_cells(reference)].sum())
+def unknown_voxels(cells: NDArray[np.uint16], rare: NDArray[np.bool_], anchored: Packed) -> NDArray[np.int64]:
+    """Return the flat index of each anchored voxel that lies in a rare joint cell, ascending."""
+
+    def found(rows: slice) -> NDArray[np.bool_]:
+        here = anchored.rows(rows)
+        here[here] = rare[cells[rows][here]]  # looked up of these alone
+        return here
+
+    return where(cells.shape, found)
 
 
 def rare_cells(reference: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from gpu_nx47 import (
     tables,
     v122,
 )
-from gpu_nx47.engine import ASIDE_VOXELS, histogram, slabs, where
+from gpu_nx47.engine import ASIDE_VOXELS, histogram, slabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,13 +222,15 @@ def _unknown(
     rare = references.rare(names)
     # Not metered: what a volume is compared with is no calculation of its answer.
     counts = rescue.whole(meter, "the joint cells", lambda: histogram(meter.backend, cells))
-    unknown, reason = references.compare(names, cells, solved.masks.anchored, counts)
-    if not unknown or rare is None:
-        return unknown, reason, []
-    index = where(cells.shape, lambda rows: rare[cells[rows]] & solved.masks.anchored.rows(rows))
+    references.add(names, counts)
+    if rare is None:
+        return None, "no reference: no volume before this one selected the same features", []
+    index = counters.unknown_voxels(cells, rare, solved.masks.anchored)
+    if not index.size:
+        return 0, None, []
     cluster, _ = anomalies.clusters_of(engine, cells.shape, index)
     bright = solved.probability.reshape(-1)[index]
-    return unknown, reason, explained(findings.Clusters("discovery", index, cluster, bright))
+    return index.size, None, explained(findings.Clusters("discovery", index, cluster, bright))
 
 
 def training_block(solved: Solved) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
 from gpu_nx47 import child, hardware
+from gpu_nx47.press_child import LENGTH, SHAPE, whole
 from gpu_nx47.submission import Checked
 
 if TYPE_CHECKING:
@@ -27,15 +27,11 @@ if TYPE_CHECKING:
     from gpu_nx47.submission import Shape
 
 MODULE: Final = "gpu_nx47.press_child"
-SHAPE: Final = struct.Struct("<3Q")
-"""Goes before a mask's bits, eight voxels a byte."""
-LENGTH: Final = struct.Struct("<Q")
-"""Goes before each answer: the file, then what was found in it, as JSON."""
 SMALLEST: Final = 1 << 22
 """Voxels of a mask that is worth starting a process for: so many are encoded and read again in 60 ms."""
-START_BYTES: Final = 60 * 10**6
+START_BYTES: Final = 50 * 10**6
 """What the process takes without a mask."""
-VOXEL_BYTES: Final = 3
+VOXEL_BYTES: Final = 2
 """What it takes for each voxel: of the mask or of what is read again, of the file, of the pages in Pillow's hands."""
 
 
@@ -115,11 +111,3 @@ class Press:
 def _answer(process: subprocess.Popen[bytes]) -> bytes:
     assert process.stdout is not None
     return whole(process.stdout, *LENGTH.unpack(whole(process.stdout, LENGTH.size)))
-
-
-def whole(pipe: IO[bytes], length: int) -> bytes:
-    """Return so many bytes of a pipe; EOFError where it ends before."""
-    data = pipe.read(length)
-    if len(data) < length:
-        raise EOFError
-    return data

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
+from typing import IO, Final
 
 import numpy as np
 
-from gpu_nx47.press import LENGTH, SHAPE, whole
 from gpu_nx47.submission import check_mask, encode_mask
+
+SHAPE: Final = struct.Struct("<3Q")
+"""Goes before a mask's bits, eight voxels a byte."""
+LENGTH: Final = struct.Struct("<Q")
+"""Goes before each answer: the file, then what was found in it, as JSON."""
 
 
 def main() -> None:
@@ -29,6 +35,14 @@ def main() -> None:
 def _tell(answer: bytes) -> None:
     sys.stdout.buffer.write(LENGTH.pack(len(answer)) + answer)
     sys.stdout.buffer.flush()
+
+
+def whole(pipe: IO[bytes], length: int) -> bytes:
+    """Return so many bytes of a pipe; EOFError where it ends before."""
+    data = pipe.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data
 
 
 if __name__ == "__main__":

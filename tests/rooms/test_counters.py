@@ -97,12 +97,15 @@ def test_a_flat_probability_has_no_anomaly():
     assert (found.voxels, found.clusters) == (0, 0)
 
 
-def test_unknown_voxels_lie_in_cells_the_reference_lacks():
+def test_unknown_voxels_are_anchored_and_lie_in_cells_the_reference_lacks():
     reference = np.zeros(65_536, np.int64)
     reference[[0, 1, 2]] = [999_999, 9, 11]
-    anchored = np.zeros(65_536, np.int64)
-    anchored[[0, 1, 2, 3]] = [5, 7, 11, 13]
-    assert counters.unknown_voxels(anchored, reference) == 7 + 13
+    rare = counters.rare_cells(reference)
+    assert rare[[0, 1, 2, 3]].tolist() == [False, True, False, True]
+    cells = np.random.default_rng(5).integers(0, 4, (3, 7, 70)).astype(np.uint16)
+    mask = np.random.default_rng(6).random(cells.shape) < 0.3
+    found = counters.unknown_voxels(cells, rare, bits.Packed.of(mask))
+    assert found.tolist() == np.flatnonzero(mask & ((cells == 1) | (cells == 3))).tolist()
 
 
 def test_cell_tables_put_each_quarter_in_its_place():
@@ -114,21 +117,24 @@ def test_cell_tables_put_each_quarter_in_its_place():
     assert (second == first << 2).all()
 
 
-def test_references_compare_with_the_volumes_before_that_selected_alike():
+def test_references_are_the_volumes_before_that_selected_alike():
     codes = np.arange(400)
     histograms = {n: Histogram(np.bincount(codes, minlength=65_536)) for n in ("a", "b")}
     references = counters.References()
     tables_of = references.tables(histograms)
     cells = (tables_of["a"][codes] + tables_of["b"][codes]).reshape(10, 10, 4)  # both in one quarter: 4 of 16 cells
-    everywhere = bits.Packed.of(np.ones(cells.shape, bool))
-    unknown, why = references.compare(["a", "b"], cells, everywhere)
-    assert unknown is None
-    assert "no volume before" in why
-    assert references.compare(["b", "a"], cells, everywhere) == (0, None)
+    tally = np.bincount(cells.reshape(-1), minlength=65_536)
+    assert references.rare(["a", "b"]) is None
+    references.add(["a", "b"], tally)
+    rare = references.rare(["b", "a"])
+    assert rare is not None
+    assert not rare[cells].any()
     crossed = (tables_of["a"][codes] + tables_of["b"][codes[::-1]]).reshape(cells.shape)
-    assert references.compare(["a", "b"], crossed, everywhere) == (400, None)
+    assert rare[crossed].all()
+    references.add(["a", "b"], np.bincount(crossed.reshape(-1), minlength=65_536))
+    assert not references.rare(["a", "b"])[crossed].any()
     assert references.tables({"a": Histogram(np.roll(histograms["a"].counts, 9)), "b": histograms["b"]}) is tables_of
-    assert references.compare(["a"], cells, everywhere)[0] is None
+    assert references.rare(["a"]) is None
     assert references.tables({str(k): histograms["a"] for k in range(9)}) is None
 
 

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 import gpu_nx47
 from cpu_fallback import law
-from gpu_nx47 import anomalies, bank, bits, counters, findings, metrics, overlay, phantom, solve, tables
+from gpu_nx47 import anomalies, bank, counters, findings, metrics, overlay, phantom, solve, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.settings import NeuronSettings, Settings
@@ -163,7 +163,7 @@ def test_discoveries_are_clusters_that_the_volumes_before_lack(monkeypatch):
     cells[rare] = 5
     strange = rare & found.hysteresis
     before = counters.References()
-    before.compare(found.selected.names, np.zeros((2, 2, 2), np.uint16), bits.Packed.of(np.ones((2, 2, 2), bool)))
+    before.add(found.selected.names, np.bincount([0] * 8, minlength=65_536))
     monkeypatch.setitem(found.__dict__, "cells", cells)
     counted, _ = metrics.volume_counters(volume, found, engine, QUICK, before)
     assert counted["unknown_discoveries"] == strange.sum() > 0
