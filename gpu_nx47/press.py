@@ -11,21 +11,22 @@ import json
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import numpy as np
 
 from gpu_nx47 import child, hardware
+from gpu_nx47.mask_check import Checked
 from gpu_nx47.press_child import LENGTH, SHAPE, whole
-from gpu_nx47.submission import Checked
 
 if TYPE_CHECKING:
     import subprocess
 
     from numpy.typing import NDArray
 
-    from gpu_nx47.submission import Shape
+    from gpu_nx47.mask_check import Shape
 
+Result = TypeVar("Result")
 MODULE: Final = "gpu_nx47.press_child"
 SMALLEST: Final = 1 << 22
 """Voxels of a mask that is worth starting a process for: so many are encoded and read again in 60 ms."""
@@ -33,6 +34,9 @@ START_BYTES: Final = 50 * 10**6
 """What the process takes without a mask."""
 VOXEL_BYTES: Final = 2
 """What it takes for each voxel: of the mask or of what is read again, of the file, of the pages in Pillow's hands."""
+START_SECONDS: Final = 60.0
+VOXELS_PER_SECOND: Final = 10**6
+"""Slower than any machine is; what takes longer hangs."""
 
 
 class Press:
@@ -50,6 +54,7 @@ class Press:
         self._talk = ThreadPoolExecutor(1, "nx47-press")  # one mask after the other
         self._files: dict[str, Future[bytes | None]] = {}
         self._found: list[Future[Checked | None]] = []
+        self._voxels = 0  # of the largest mask
 
     def __enter__(self) -> Self:
         return self
@@ -72,17 +77,27 @@ class Press:
         except OSError:
             self._helps = False
             return
+        self._voxels = max(self._voxels, mask.size)
         file = self._files[name] = self._talk.submit(self._encode, self._process, mask.shape, np.packbits(mask))
         self._found.append(self._talk.submit(self._check, self._process, mask.shape, file))
 
     def file(self, name: str) -> bytes | None:
         """Return the file of a mask that was begun, waiting for it, once; None where the run has to make it."""
         begun = self._files.pop(name, None)
-        return None if begun is None else begun.result()
+        return None if begun is None else self._awaited(begun)
 
     def checked(self) -> dict[str, Checked]:
         """Return the masks that were found to be good, by the SHA-256 of their files, waiting for the last one."""
-        return {found.sha256: found for begun in self._found if (found := begun.result()) is not None}
+        return {found.sha256: found for begun in self._found if (found := self._awaited(begun)) is not None}
+
+    def _awaited(self, begun: Future[Result]) -> Result:
+        """Return a result, which is None where the process is at fault; one that hangs is ended."""
+        try:
+            return begun.result(START_SECONDS + self._voxels / VOXELS_PER_SECOND)
+        except TimeoutError:
+            assert self._process is not None
+            self._process.kill()
+            return begun.result()
 
     def _encode(self, process: subprocess.Popen[bytes], shape: Shape, bits: NDArray[np.uint8]) -> bytes | None:
         try:

@@ -9,7 +9,8 @@ from typing import IO, Final
 
 import numpy as np
 
-from gpu_nx47.submission import check_mask, encode_mask
+from gpu_nx47.mask_check import check_mask
+from gpu_nx47.submission import encode_mask
 
 SHAPE: Final = struct.Struct("<3Q")
 """Goes before a mask's bits, eight voxels a byte."""

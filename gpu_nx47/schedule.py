@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpu_nx47.alerts import Alert
 from gpu_nx47.errors import TimeSpentError
-from gpu_nx47.submission import check_file
+from gpu_nx47.mask_check import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -178,6 +178,7 @@ def _judge(
             cut, limits, masks = cut_volume(engine, probability, found.histogram, settings.segment)
         if standing is not None:
             standing(masks.final)
+        hardware.release_memory()  # to whom works on the mask now; what is counted from here on takes little
         traces += masks_looked_at(story, probability, masks, cut.threshold, aside)
         with story.stage("null", "null_start"):
             fakes = fake.said(engine, grey, view, unit, places, settings, ahead)

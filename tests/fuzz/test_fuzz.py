@@ -17,7 +17,7 @@ import pytest
 import reference
 import tifffile
 
-from gpu_nx47 import submission
+from gpu_nx47 import mask_check
 from gpu_nx47._tiff import decode, inspect
 from gpu_nx47.errors import DamagedInputError
 from gpu_nx47.submission import check_submission, encode_mask
@@ -171,7 +171,7 @@ def test_zips_that_fuzzing_found(tmp_path, monkeypatch):
     at = large.index(b"PK\1\2") + 20
     large[at : at + 8] = struct.pack("<II", 1 << 30, 1 << 30)
     assert "more than the zip holds" in problems(tmp_path, bytes(large), None)[0]
-    monkeypatch.setattr(submission, "decode", lambda data, info, threads: 1 - decode(data, info))
+    monkeypatch.setattr(mask_check, "decode", lambda data, info, threads: 1 - decode(data, info))
     assert "page 0: Pillow reads other voxels" in problems(tmp_path, zipped(mask), (3, 9, 11))[0]
     monkeypatch.undo()
     cut = bytearray(mask)
@@ -182,9 +182,9 @@ def test_zips_that_fuzzing_found(tmp_path, monkeypatch):
 
 
 def test_bombs_in_zips_are_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(submission, "MOST_UNKNOWN", 1000)
-    monkeypatch.setattr(submission, "MOST_PAGES", 10)
-    monkeypatch.setattr(submission, "decode", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr(mask_check, "MOST_UNKNOWN", 1000)
+    monkeypatch.setattr(mask_check, "MOST_PAGES", 10)
+    monkeypatch.setattr(mask_check, "decode", lambda *_, **__: pytest.fail("it was decoded"))
     bomb = zipped(bytes(1 << 20), zipfile.ZIP_DEFLATED)
     for shape, word in (((3, 9, 11), "(3, 9, 11)"), (None, "any shape")):
         assert f"too many for a mask of {word}" in problems(tmp_path, bomb, shape)[0]

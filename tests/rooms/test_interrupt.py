@@ -139,7 +139,7 @@ def test_a_signal_after_the_last_event_changes_nothing(root, tmp_path):
 
 @pytest.mark.parametrize(("error", "code"), [(OutputError("no room"), 4), (ZeroDivisionError("oops"), 1)])
 def test_an_error_too_is_the_end_of_the_record(root, tmp_path, monkeypatch, error, code):
-    def fail(zip_path, images, threads):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(pipeline.submission, "check_submission", fail)

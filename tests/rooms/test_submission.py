@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gpu_nx47 import arrays, atomic, submission
+from gpu_nx47 import arrays, atomic, mask_check, submission
 from gpu_nx47._tiff import encoding
 from gpu_nx47.errors import OutputError
 from gpu_nx47.submission import SubmissionWriter, check_submission, encode_mask
@@ -337,7 +337,7 @@ def test_pillows_limit_on_large_pages_is_lifted_only_for_the_check(tmp_path, mon
 def test_pillow_is_believed_about_the_number_of_pages(pages, threads):
     problems = []
     data = encode_mask(np.concatenate([GOOD, GOOD])[:pages])
-    counted = submission._read_pages(data, "a", SHAPE, problems, threads=threads)
+    counted = mask_check._read_pages(data, "a", SHAPE, problems, threads=threads)
     assert problems == [f"a has {pages} pages; expected 5, as its image"]
     assert counted == (pages * 156, int(np.concatenate([GOOD, GOOD])[:pages].sum()))
 
@@ -345,7 +345,7 @@ def test_pillow_is_believed_about_the_number_of_pages(pages, threads):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_of_each_kind_of_problem_the_lowest_page_is_named(threads):
     problems, pages = [], np.where(np.arange(5)[:, None, None] >= 2, TWO + 1, GOOD)
-    submission._read_pages(tiff(pages), "a", (6, 12, 13), problems, whole=np.zeros(SHAPE, np.uint8), threads=threads)
+    mask_check._read_pages(tiff(pages), "a", (6, 12, 13), problems, whole=np.zeros(SHAPE, np.uint8), threads=threads)
     assert [problem.split(":")[0] for problem in problems] == [
         "a, page 0",
         "a, page 2",
