@@ -34,6 +34,7 @@ press.hardware.usable_processors = lambda: 2
 held = press.Press(2)
 held.begin("a", np.ones((4, 5, 6), bool), 10**12)
 assert held.file("a")
+assert held.checked()  # it has nothing more to say
 print(held._process.pid, flush=True)
 time.sleep(60)
 """
@@ -146,7 +147,16 @@ def test_what_it_does_not_do_the_run_does(code, monkeypatch):
     assert apart._process.returncode is not None
 
 
-@pytest.mark.parametrize("said", [b"no JSON", b"{}", b"[]", b'{"problems": ["p"]}', b'{"problems": [], "voxels": "x"}'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"no JSON",
+        b"{}",
+        b"[]",
+        b'{"problems": ["p"], "voxels": 1, "foreground": 1}',
+        b'{"problems": [], "voxels": "x"}',
+    ],
+)
 def test_a_file_that_was_not_found_to_be_good_is_not_known(said, monkeypatch):
     instead(monkeypatch, LENGTH + f"tell(b'file'); tell({said!r}); sys.stdout.flush(); sys.stdin.read()")
     with Press(2) as apart:
