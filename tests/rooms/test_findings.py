@@ -172,6 +172,24 @@ def test_discoveries_are_clusters_that_the_volumes_before_lack(monkeypatch):
     assert told[0]["voxels"] == np.bincount(labels.reshape(-1))[1:].max()
 
 
+def test_a_large_volume_is_counted_as_a_small_one_but_in_an_order_that_takes_less(monkeypatch):
+    volume, found, engine = case()
+    begun = []
+    for room, name in ((metrics, "_components"), (metrics.anomalies, "listed")):
+        work = getattr(room, name)
+        monkeypatch.setattr(room, name, lambda *a, name=name, work=work: begun.append(name) or work(*a))
+
+    def counted():
+        begun.clear()
+        return metrics.volume_counters(volume, found, engine, QUICK, None)
+
+    small = counted()
+    assert begun == ["listed", "_components"]
+    monkeypatch.setattr(metrics, "ASIDE_VOXELS", found.final.size - 1)
+    assert counted() == small
+    assert begun == ["_components", "listed"]
+
+
 def test_a_run_tells_them_in_its_record_and_in_its_folder(tmp_path):
     phantom.write_phantom_root(tmp_path / "root", size=32, seeds=(2,))
     result = gpu_nx47.run(tmp_path / "root", tmp_path / "out", QUICK)

@@ -94,8 +94,11 @@ def test_every_array_of_a_stage_is_in_its_account():
     assert stages["count"]["masks"] == n
     assert 0 <= stages["count"]["hysteresis mask"] - n / 8 < MB
     assert stages["segment"]["masks"] == 5 * n
+    assert {"runs of a mask", "anomalies"} <= set(stages["count"])
     many = plan.plan(job((512, 512, 513), "uint8"), 0, (64, 512, 512), tight=True)
-    assert {s.name: {i.name: i.bytes for i in s.items} for s in many.stages}["segment"]["masks"] < 2 * 512**2 * 514
+    large = {s.name: {i.name: i.bytes for i in s.items} for s in many.stages}
+    assert large["segment"]["masks"] < 2 * 512**2 * 514
+    assert "runs of a mask" not in large["count"], "they have gone before anomalies are listed"
 
 
 def test_the_tile_shrinks_until_the_plan_fits():
