@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cpu_fallback._checks import Window
 
 _ONE = np.uint64(1)
-_UNSIGNED = np.int32(0)
+_UNSIGNED = np.uint16(0)
 _EVERYWHERE = (slice(None), slice(None), slice(None))
 _KINDS = {"gradient_magnitude": np.uint16, "laplacian": np.int16, "band_pass": np.int16, "gradient_along": np.int16}
 _NO_WAY = np.empty((0, 0), np.float32)
@@ -74,7 +74,7 @@ def _results(
 ) -> tuple[NDArray, ...]:
     """Return what was asked for; arrays without a voxel stand for what was not, so that one march serves all."""
     (z0, z1, _), (y0, y1, _), (x0, x1, _) = (part.indices(n) for part, n in zip(window, codes.shape, strict=True))
-    flip = np.int32(0x8000 if codes.dtype == np.int16 else 0)
+    flip = np.uint16(0x8000 if codes.dtype == np.int16 else 0)
     seen = codes.view(np.uint16)
     wide = seen if wide is None else wide
     to_y, to_x = ways if ways is not None else (_NO_WAY, _NO_WAY)
@@ -85,19 +85,19 @@ def _results(
         x1 = x0 + WIDTH
     shape = z1 - z0, y1 - y0, x1 - x0
     new = {name: np.empty(shape if name in results else (0, 0, 0), kind) for name, kind in _KINDS.items()}
-    half, scale = np.float32(1 << (shift - 1) if shift else 0), np.float32(2.0**-shift)
+    half = np.int32(1 << shift >> 1)
     row = np.empty(shape[2] + 2, np.uint16)
-    _march(seen, flip, wide, half, scale, to_y, to_x, (z0, z1, y0, y1, x0, x1), row, *new.values())
+    _march(seen, flip, wide, half, np.int32(shift), to_y, to_x, (z0, z1, y0, y1, x0, x1), row, *new.values())
     return tuple(np.ascontiguousarray(new[name][:, :, :length]) for name in results)
 
 
 @compiled
 def _march(
     codes: NDArray[np.uint16],
-    flip: np.int32,
+    flip: np.uint16,
     wide: NDArray[np.uint16],
-    half: np.float32,
-    scale: np.float32,
+    half: np.int32,
+    shift: np.int32,
     to_y: NDArray[np.float32],
     to_x: NDArray[np.float32],
     bounds: tuple[int, ...],
@@ -129,7 +129,7 @@ def _march(
                 np.uint64(done),
             )
             ty = to_y[z, y] if to_y.size > 0 else np.float32(0)
-            _steps(row, flat, flip, places, wide_flat, half, scale, ty, ways, *results)
+            _steps(row, flat, flip, places, wide_flat, half, shift, ty, ways, *results)
             done += size
 
 
@@ -137,11 +137,11 @@ def _march(
 def _steps(
     row: NDArray[np.uint16],
     flat: NDArray[np.uint16],
-    flip: np.int32,
+    flip: np.uint16,
     places: tuple[np.uint64, ...],
     wide: NDArray[np.uint16],
-    half: np.float32,
-    scale: np.float32,
+    half: np.int32,
+    shift: np.int32,
     ty: np.float32,
     to_x: NDArray[np.float32],
     length: NDArray[np.uint16],
@@ -156,12 +156,11 @@ def _steps(
         left, here = load_codes(row, i, flip), load_codes(row, i + _ONE, flip)
         right = load_codes(row, i + _ONE + _ONE, flip)
         up, down = load_codes(flat, at_up + i, flip), load_codes(flat, at_down + i, flip)
+        below, above = load_codes(flat, at_below + i, flip), load_codes(flat, at_above + i, flip)
         if length.size > 0:
-            below, above = load_codes(flat, at_below + i, flip), load_codes(flat, at_above + i, flip)
             store_length(below, above, up, down, left, right, length, out + i)
         if sharp.size > 0:
-            below, above = load_codes(flat, at_below + i, flip), load_codes(flat, at_above + i, flip)
-            store_laplacian(here, below, above, up, down, left, right, half, scale, sharp, out + i)
+            store_laplacian(here, below, above, up, down, left, right, half, shift, sharp, out + i)
         if band.size > 0:
             store_band(here, load_codes(wide, at + i, _UNSIGNED), band, out + i)
         if along.size > 0:
