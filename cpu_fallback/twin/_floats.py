@@ -58,6 +58,14 @@ def bounded(builder: Any, value: Any, low: float, high: float) -> Any:
     return builder.select(builder.fcmp_ordered("<", value, most), value, most)
 
 
+def nearest(builder: Any, value: Any) -> Any:
+    """Return rint(value) as integers of which the low 16 bits are to be kept; |value| < 2^22.
+
+    Beside 1.5 2^23 a float32 has no bits behind the point: their sum is rounded, half to even, to a whole number.
+    """
+    return builder.bitcast(builder.fadd(value, constant(1.5 * 2.0**23)), INTS)
+
+
 def _rounded(builder: Any, value: Any, low: float, high: float) -> Any:
     """Return rint(2048 value) within bounds."""
     kind = ir.FunctionType(VECTOR, [VECTOR])
@@ -184,3 +192,19 @@ def store_logits(_typing: Any, total: Any, flat: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(FLOATS, flat), generate
+
+
+@_instruction
+def store_codes(_typing: Any, floats: Any, scale: Any, top: Any, flat: Any, index: Any) -> Any:
+    """Put rint(scale floats), at most `top`, into a flat array of uint16 from an index on; 0 <= top < 2^16."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        value, scale, top, array, at = given
+        most = spread(builder, top, VECTOR)
+        value = builder.fmul(value, spread(builder, scale, VECTOR))
+        value = builder.select(builder.fcmp_ordered("<", value, most), value, most)
+        codes = builder.trunc(nearest(builder, value), CODES)
+        builder.store(codes, place_of(context, builder, signature.args[3], array, at, CODES), align=2)
+        return context.get_dummy_value()
+
+    return types.none(FLOATS, types.float32, types.float32, flat, types.uint64), generate

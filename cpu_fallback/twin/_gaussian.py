@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from cpu_fallback import _checks
 from cpu_fallback._border import reflect_index
 from cpu_fallback.law._gaussian import HIGHEST, accept_band_pass, accept_gaussian, accept_gaussians
-from cpu_fallback.twin._floats import WIDTH, add, add_bytes, add_product, load, load_bytes, same, store
+from cpu_fallback.twin._floats import WIDTH, add, add_bytes, add_product, load, load_bytes, same, store, store_codes
 from cpu_fallback.twin._jit import compiled, inner
 from cpu_fallback.twin._room import room
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
     from cpu_fallback._checks import Window
 
-STEP = 2 * WIDTH
+STEP = 4 * WIDTH
 """Voxels of a row whose sums stay in registers from the first tap to the last."""
 
-_HALF = np.uint64(WIDTH)
+_ONE, _TWO, _THREE = (np.uint64(k * WIDTH) for k in (1, 2, 3))
 _ZERO = np.float32(0)
 _SCALE = np.float32(256)
 _TOP = np.float32(HIGHEST)
@@ -47,7 +48,8 @@ def _in_window(grey: NDArray[np.uint8], taps: NDArray[np.float32], window: Windo
     radius = len(taps) - 1
     around = tuple(slice(max(0, w.start - radius), w.stop + radius) for w in window[1:])
     reached = grey[:, around[0], around[1]]
-    result = np.empty([w.stop - w.start for w in window], np.uint16)
+    shape = [w.stop - w.start for w in window]
+    codes = np.empty(math.prod(shape) + WIDTH, np.uint16)  # of each row the last are written behind it
     # Where the window's surroundings are cut off, they are as long as the kernel: no reflection comes near it.
     at_z, at_y, at_x = (reflect_index(n, radius) for n in reached.shape)
     first = np.array([window[0].start, window[1].start - around[0].start, window[2].start - around[1].start])
@@ -58,10 +60,10 @@ def _in_window(grey: NDArray[np.uint8], taps: NDArray[np.float32], window: Windo
     # The taps are copied: Numba would compile once more for a read-only table.
     # The last step of a row ends behind it: in the next row, which comes later, or in the room at the end.
     height, width = reached.shape[1:]
-    rooms = [room(n + STEP, np.float32) for n in (height * width, width + 2 * radius, result.shape[2])]
+    rooms = [room(n + STEP, np.float32) for n in (height * width, width + 2 * radius, shape[2])]
     rows = np.empty((2, taps.size), np.uint64)
-    _smooth(place, reached.shape[1:], taps.copy(), at_z, at_y, at_x, first, *rooms, rows, result)
-    return result
+    _smooth(place, reached.shape[1:], taps.copy(), at_z, at_y, at_x, first, *rooms, rows, tuple(shape), codes)
+    return codes[: math.prod(shape)].reshape(shape)
 
 
 @compiled
@@ -77,17 +79,18 @@ def _smooth(
     padded: NDArray[np.float32],
     row: NDArray[np.float32],
     rows: NDArray[np.uint64],
-    result: NDArray[np.uint16],
+    size: tuple[int, int, int],
+    codes: NDArray[np.uint16],
 ) -> None:
     height, width = shape
     radius = taps.size - 1
     length = at_x.size - 2 * radius
     lows, highs = rows[0], rows[1]
-    for z in range(result.shape[0]):
+    for z in range(size[0]):
         for y in range(height):
             _places(at_z, first[0] + z, place[0] + np.uint64(y) * place[2], place[1], lows, highs)
             _pass_bytes(lows, highs, taps, width, plane[y * width :])
-        for y in range(result.shape[1]):
+        for y in range(size[1]):
             _places(at_y, first[1] + y, np.uint64(0), np.uint64(width), lows, highs)
             _pass(plane, lows, highs, taps, length, padded[radius:])
             for i in range(radius):
@@ -95,8 +98,8 @@ def _smooth(
                 padded[radius + length + i] = padded[radius + at_x[radius + length + i]]
             for k in range(taps.size):
                 lows[k], highs[k] = first[2] + radius - k, first[2] + radius + k
-            _pass(padded, lows, highs, taps, result.shape[2], row)
-            _round(row[: result.shape[2]], result[z, y])
+            _pass(padded, lows, highs, taps, size[2], row)
+            _round(row, size[2], codes, np.uint64((z * size[1] + y) * size[2]))
 
 
 @inner
@@ -121,15 +124,21 @@ def _pass_bytes(
 ) -> None:
     for x in range(0, length, STEP):
         i = np.uint64(min(x, length - STEP))  # nothing lies behind the last row: some of it is computed twice
-        j = i + _HALF
-        a = add_product(same(_ZERO), taps[0], load_bytes(lows[0], i))
-        b = add_product(same(_ZERO), taps[0], load_bytes(lows[0], j))
+        weight, low = taps[0], lows[0]
+        a = add_product(same(_ZERO), weight, load_bytes(low, i))
+        b = add_product(same(_ZERO), weight, load_bytes(low, i + _ONE))
+        c = add_product(same(_ZERO), weight, load_bytes(low, i + _TWO))
+        d = add_product(same(_ZERO), weight, load_bytes(low, i + _THREE))
         for k in range(1, taps.size):
             low, high, weight = lows[k], highs[k], taps[k]
             a = add_product(a, weight, add_bytes(low, high, i))
-            b = add_product(b, weight, add_bytes(low, high, j))
+            b = add_product(b, weight, add_bytes(low, high, i + _ONE))
+            c = add_product(c, weight, add_bytes(low, high, i + _TWO))
+            d = add_product(d, weight, add_bytes(low, high, i + _THREE))
         store(a, row, i)
-        store(b, row, j)
+        store(b, row, i + _ONE)
+        store(c, row, i + _TWO)
+        store(d, row, i + _THREE)
 
 
 @inner
@@ -142,23 +151,30 @@ def _pass(
     row: NDArray[np.float32],
 ) -> None:
     for x in range(0, length, STEP):
-        i = np.uint64(x)
-        j = i + _HALF
-        a = add_product(same(_ZERO), taps[0], load(flat, lows[0] + i))
-        b = add_product(same(_ZERO), taps[0], load(flat, lows[0] + j))
+        i, weight = np.uint64(x), taps[0]
+        low = lows[0] + i
+        a = add_product(same(_ZERO), weight, load(flat, low))
+        b = add_product(same(_ZERO), weight, load(flat, low + _ONE))
+        c = add_product(same(_ZERO), weight, load(flat, low + _TWO))
+        d = add_product(same(_ZERO), weight, load(flat, low + _THREE))
         for k in range(1, taps.size):
-            low, high, weight = lows[k], highs[k], taps[k]
-            a = add_product(a, weight, add(load(flat, low + i), load(flat, high + i)))
-            b = add_product(b, weight, add(load(flat, low + j), load(flat, high + j)))
+            low, high, weight = lows[k] + i, highs[k] + i, taps[k]
+            a = add_product(a, weight, add(load(flat, low), load(flat, high)))
+            b = add_product(b, weight, add(load(flat, low + _ONE), load(flat, high + _ONE)))
+            c = add_product(c, weight, add(load(flat, low + _TWO), load(flat, high + _TWO)))
+            d = add_product(d, weight, add(load(flat, low + _THREE), load(flat, high + _THREE)))
         store(a, row, i)
-        store(b, row, j)
+        store(b, row, i + _ONE)
+        store(c, row, i + _TWO)
+        store(d, row, i + _THREE)
 
 
 @inner
-def _round(row: NDArray[np.float32], result: NDArray[np.uint16]) -> None:
-    # No lower bound: taps and greys are not negative. int32 on the way, for which every vector unit has a conversion.
-    for x in range(row.size):
-        result[x] = np.uint16(np.int32(min(np.rint(row[x] * _SCALE), _TOP)))
+def _round(row: NDArray[np.float32], length: int, result: NDArray[np.uint16], at: np.uint64) -> None:
+    # No lower bound: taps and greys are not negative.
+    for x in range(0, length, WIDTH):
+        i = np.uint64(x)
+        store_codes(load(row, i), _SCALE, _TOP, result, at + i)
 
 
 def band_pass(narrow: NDArray[np.uint16], wide: NDArray[np.uint16], /) -> NDArray[np.int16]:

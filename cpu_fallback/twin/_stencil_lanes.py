@@ -1,6 +1,6 @@
 """What `_gradient.py` makes of sixteen voxels of a row and of their neighbours.
 
-Each function is a few instructions of LLVM on vectors of sixteen, in the law's order where it is of float32; none may be
+Each function is a few instructions of LLVM on vectors of sixteen, of float32 in the law's order; none may be
 contracted. Codes stay integers, as in the laws, for as long as a result needs no root and no quotient.
 """
 
@@ -13,14 +13,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from cpu_fallback.twin._floats import CODES, FLOATS, INTS, VECTOR, WIDTH, constant, place_of, spread
+from cpu_fallback.twin._floats import CODES, FLOATS, INTS, VECTOR, WIDTH, constant, nearest, place_of, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-_NEAREST: Final = 1.5 * 2.0**23
-"""Added to a float32 below 2^22 in size, it leaves the nearest integer, half to even, in the sum's low bits."""
 
 
 class _Ints(types.Type):
@@ -57,11 +53,6 @@ def _difference(builder: Any, high: Any, low: Any) -> Any:
 
 def _square(builder: Any, value: Any) -> Any:
     return builder.fmul(value, value)
-
-
-def _rounded(builder: Any, value: Any) -> Any:
-    """Return rint(value) as integers of which the low 16 bits are to be kept; |value| < 2^22."""
-    return builder.bitcast(builder.fadd(value, constant(_NEAREST)), INTS)
 
 
 def _storing(result: Callable[..., Any], *given: Any) -> tuple[Any, Callable[..., Any]]:
@@ -104,7 +95,7 @@ def store_length(
             _square(builder, _difference(builder, *ends)) for ends in ((above, below), (down, up), (right, left))
         )
         length = _of(builder, "sqrt", builder.fadd(builder.fadd(z, y), x))
-        return _rounded(builder, builder.fmul(length, constant(0.125)))
+        return nearest(builder, builder.fmul(length, constant(0.125)))
 
     return _storing(result, *[INTEGERS] * 6, out)
 
@@ -160,6 +151,6 @@ def store_along(
         distance = _of(builder, "sqrt", builder.fadd(_square(builder, ty), _square(builder, tx)))
         distance = builder.select(builder.fcmp_ordered(">", distance, one), distance, one)
         y, x = builder.fmul(_difference(builder, down, up), ty), builder.fmul(_difference(builder, right, left), tx)
-        return _rounded(builder, builder.fmul(builder.fdiv(builder.fadd(y, x), distance), constant(0.125)))
+        return nearest(builder, builder.fmul(builder.fdiv(builder.fadd(y, x), distance), constant(0.125)))
 
     return _storing(result, *[INTEGERS] * 4, types.float32, FLOATS, out)
