@@ -1,4 +1,7 @@
-"""Twin of `law/_direction.py`: gradients row by row, sliding box sums, a row of tensors at a time."""
+"""Twin of `law/_direction.py`: gradients row by row, sliding box sums, a row of tensors at a time.
+
+Sums of integers are exact, so the box is summed on y and x, while a slice is at hand, and on z at the end.
+"""
 
 from __future__ import annotations
 
@@ -30,53 +33,87 @@ def directions(
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Twin of law.directions."""
     within = accept_directions(smooth, radius, window)
-    z, y, x = ((n + 1) // 2 for n in smooth.shape)
-    sums = np.empty((len(PAIRS), z, y, x), np.int64)
-    _products(smooth, sums, *(np.empty((n, 2 * x + 2), np.int32) for n in (1, 3, 6)))
+    cells = [(n + 1) // 2 for n in smooth.shape]
     reach = 2 * radius  # of both passes: the extension of a box sum is the box sum of the extension
     at_z, at_y, at_x = (
-        reflect_index(n, reach)[part.start : part.stop + 2 * reach] for n, part in zip((z, y, x), within, strict=True)
+        reflect_index(n, reach)[part.start : part.stop + 2 * reach] for n, part in zip(cells, within, strict=True)
     )
-    rows = np.empty((max(at_z.size, at_y.size), x), np.int64)
-    total, line = np.empty(x, np.int64), np.empty(at_x.size, np.int64)
-    for one in sums:
-        _box_sums(one, at_z, at_y, at_x, radius, rows, total, line)
-    shape = tuple(part.stop - part.start for part in within)
-    direction, planarity = np.empty(shape, np.uint16), np.empty(shape, np.uint8)
-    _leading(sums, direction, planarity)
+    depth, height, width = (part.stop - part.start for part in within)
+    # A slice of cells, then a plane across all slices, stays in the cache from its first step to its last.
+    sums = np.empty((len(PAIRS), cells[0], height, width), np.int64)
+    slices = slice(int(at_z.min()), int(at_z.max()) + 1)
+    products = np.empty((len(PAIRS), *cells[1:]), np.int32)
+    rows, total, line = (np.empty(n, np.int64) for n in ((at_y.size, cells[2]), cells[2], at_x.size))
+    lines = [np.empty((n, 2 * cells[2] + 2), np.int32) for n in (1, 3, 6)]
+    _slices(smooth, slices.start, at_y, at_x, radius, *lines, products, rows, total, line, sums[:, slices])
+    direction, planarity = np.empty((depth, height, width), np.uint16), np.empty((depth, height, width), np.uint8)
+    planes = np.empty((len(PAIRS), at_z.size, width), np.int64)
+    _planes(sums, at_z, radius, planes, total[:width], direction, planarity)
     return direction, planarity
 
 
 @compiled
+def _slices(
+    smooth: NDArray[np.uint16],
+    first: int,
+    at_y: NDArray[np.int64],
+    at_x: NDArray[np.int64],
+    radius: int,
+    padded: NDArray[np.int32],
+    gradient: NDArray[np.int32],
+    totals: NDArray[np.int32],
+    products: NDArray[np.int32],
+    rows: NDArray[np.int64],
+    total: NDArray[np.int64],
+    line: NDArray[np.int64],
+    sums: NDArray[np.int64],
+) -> None:
+    """Put the products of gradients of each slice of cells, summed twice over the box on y and x."""
+    height, width = sums.shape[2], sums.shape[3]
+    for z in range(sums.shape[1]):
+        _products(smooth, first + z, padded, gradient, totals, products)
+        for k in range(len(products)):
+            for i in range(at_y.size):
+                copy_row(products[k, at_y[i]], rows[i])
+            _slide(rows, total, radius)
+            for y in range(height):
+                row = rows[y]
+                for i in range(at_x.size):
+                    line[i] = row[at_x[i]]
+                _slide_line(line, radius)
+                copy_row(line[:width], sums[k, z, y])
+
+
+@inner
 def _products(
     smooth: NDArray[np.uint16],
-    sums: NDArray[np.int64],
+    cz: int,
     rows: NDArray[np.int32],
     gradient: NDArray[np.int32],
     totals: NDArray[np.int32],
+    products: NDArray[np.int32],
 ) -> None:
     depth, height, width = smooth.shape
     padded, dz, dy, dx = rows[0], gradient[0, :width], gradient[1, :width], gradient[2, :width]
-    for cz in range(sums.shape[1]):
-        for cy in range(sums.shape[2]):
-            for k in range(6):
-                clear_row(totals[k])
-            for voxel in range(4):
-                z, y = min(2 * cz + voxel // 2, depth - 1), min(2 * cy + voxel % 2, height - 1)
-                row = smooth[z, y]
-                for x in range(width):
-                    padded[x + 1] = row[x]
-                padded[0], padded[width + 1] = padded[1], padded[width]
-                _difference(smooth[max(z - 1, 0), y], smooth[min(z + 1, depth - 1), y], dz)
-                _difference(smooth[z, max(y - 1, 0)], smooth[z, min(y + 1, height - 1)], dy)
-                _difference(padded, padded[2:], dx)
-                _add_products(dz, dy, dx, totals)  # of 4 voxels: at most 2^26
-            for k in range(6):
-                total, out = totals[k], sums[k, cz, cy]
-                if width % 2:
-                    total[width] = total[width - 1]
-                for x in range(out.size):
-                    out[x] = total[2 * x] + total[2 * x + 1]
+    for cy in range(products.shape[1]):
+        for k in range(6):
+            clear_row(totals[k])
+        for voxel in range(4):
+            z, y = min(2 * cz + voxel // 2, depth - 1), min(2 * cy + voxel % 2, height - 1)
+            row = smooth[z, y]
+            for x in range(width):
+                padded[x + 1] = row[x]
+            padded[0], padded[width + 1] = padded[1], padded[width]
+            _difference(smooth[max(z - 1, 0), y], smooth[min(z + 1, depth - 1), y], dz)
+            _difference(smooth[z, max(y - 1, 0)], smooth[z, min(y + 1, height - 1)], dy)
+            _difference(padded, padded[2:], dx)
+            _add_products(dz, dy, dx, totals)  # of 4 voxels: at most 2^26
+        for k in range(6):
+            total, out = totals[k], products[k, cy]
+            if width % 2:
+                total[width] = total[width - 1]
+            for x in range(out.size):
+                out[x] = total[2 * x] + total[2 * x + 1]
 
 
 @inner
@@ -97,37 +134,6 @@ def _add_products(
         yy[x] += dy[x] * dy[x]
         yx[x] += dx[x] * dy[x]
         xx[x] += dx[x] * dx[x]
-
-
-@compiled
-def _box_sums(
-    sums: NDArray[np.int64],
-    at_z: NDArray[np.int64],
-    at_y: NDArray[np.int64],
-    at_x: NDArray[np.int64],
-    radius: int,
-    rows: NDArray[np.int64],
-    total: NDArray[np.int64],
-    line: NDArray[np.int64],
-) -> None:
-    """Sum twice over the box on each axis, in place; what the indices reach comes to lie at the array's beginning."""
-    depth, height, width = at_z.size - 4 * radius, at_y.size - 4 * radius, at_x.size - 4 * radius
-    for y in range(sums.shape[1]):
-        for i in range(at_z.size):
-            copy_row(sums[at_z[i], y], rows[i])
-        _slide(rows[: at_z.size], total, radius)
-        for z in range(depth):
-            copy_row(rows[z], sums[z, y])
-    for z in range(depth):
-        for i in range(at_y.size):
-            copy_row(sums[z, at_y[i]], rows[i])
-        _slide(rows[: at_y.size], total, radius)
-        for y in range(height):
-            row = rows[y]
-            for i in range(at_x.size):
-                line[i] = row[at_x[i]]
-            _slide_line(line, radius)
-            copy_row(line[:width], sums[z, y, :width])
 
 
 @inner
@@ -170,19 +176,24 @@ def _slide_line(line: NDArray[np.int64], radius: int) -> None:
 
 
 @compiled
-def _leading(sums: NDArray[np.int64], direction: NDArray[np.uint16], planarity: NDArray[np.uint8]) -> None:
-    for z in range(direction.shape[0]):
-        for y in range(direction.shape[1]):
-            _leading_row(
-                sums[0, z, y],
-                sums[1, z, y],
-                sums[2, z, y],
-                sums[3, z, y],
-                sums[4, z, y],
-                sums[5, z, y],
-                direction[z, y],
-                planarity[z, y],
-            )
+def _planes(
+    sums: NDArray[np.int64],
+    at_z: NDArray[np.int64],
+    radius: int,
+    rows: NDArray[np.int64],
+    total: NDArray[np.int64],
+    direction: NDArray[np.uint16],
+    planarity: NDArray[np.uint8],
+) -> None:
+    """Sum twice over the box on z, too, and put what the tensors say."""
+    for y in range(direction.shape[1]):
+        for k in range(len(sums)):
+            for i in range(at_z.size):
+                copy_row(sums[k, at_z[i], y], rows[k, i])
+            _slide(rows[k], total, radius)
+        for z in range(len(direction)):
+            zz, zy, zx, yy, yx, xx = rows[0, z], rows[1, z], rows[2, z], rows[3, z], rows[4, z], rows[5, z]
+            _leading_row(zz, zy, zx, yy, yx, xx, direction[z, y], planarity[z, y])
 
 
 @inner
