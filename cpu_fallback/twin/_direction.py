@@ -41,11 +41,11 @@ def directions(
     depth, height, width = (part.stop - part.start for part in within)
     # A slice of cells, then a plane across all slices, stays in the cache from its first step to its last.
     sums = np.empty((len(PAIRS), cells[0], height, width), np.int64)
-    slices = slice(int(at_z.min()), int(at_z.max()) + 1)
+    seen = int(at_z.min()), int(at_z.max()) + 1
     products = np.empty((len(PAIRS), *cells[1:]), np.int32)
     rows, total, line = (np.empty(n, np.int64) for n in ((at_y.size, cells[2]), cells[2], at_x.size))
     lines = [np.empty((n, 2 * cells[2] + 2), np.int32) for n in (1, 3, 6)]
-    _slices(smooth, slices.start, at_y, at_x, radius, *lines, products, rows, total, line, sums[:, slices])
+    _slices(smooth, seen, at_y, at_x, radius, *lines, products, rows, total, line, sums)
     direction, planarity = np.empty((depth, height, width), np.uint16), np.empty((depth, height, width), np.uint8)
     planes = np.empty((len(PAIRS), at_z.size, width), np.int64)
     _planes(sums, at_z, radius, planes, total[:width], direction, planarity)
@@ -55,7 +55,7 @@ def directions(
 @compiled
 def _slices(
     smooth: NDArray[np.uint16],
-    first: int,
+    seen: tuple[int, int],
     at_y: NDArray[np.int64],
     at_x: NDArray[np.int64],
     radius: int,
@@ -70,8 +70,8 @@ def _slices(
 ) -> None:
     """Put the products of gradients of each slice of cells, summed twice over the box on y and x."""
     height, width = sums.shape[2], sums.shape[3]
-    for z in range(sums.shape[1]):
-        _products(smooth, first + z, padded, gradient, totals, products)
+    for z in range(seen[0], seen[1]):
+        _products(smooth, z, padded, gradient, totals, products)
         for k in range(len(products)):
             for i in range(at_y.size):
                 copy_row(products[k, at_y[i]], rows[i])

@@ -114,6 +114,18 @@ def load(_typing: Any, flat: Any, index: Any) -> Any:
     return FLOATS(flat, types.uint64), generate
 
 
+@_instruction
+def load_signed(_typing: Any, flat: Any, index: Any) -> Any:
+    """Return sixteen int16 of a flat array from an index on; nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        array, at = given
+        codes = builder.load(place_of(context, builder, signature.args[0], array, at, CODES), align=2)
+        return builder.sitofp(builder.sext(codes, INTS), VECTOR)
+
+    return FLOATS(flat, types.uint64), generate
+
+
 def _bytes_at(builder: Any, address: Any, index: Any) -> Any:
     start = builder.gep(builder.inttoptr(address, ir.IntType(8).as_pointer()), [index])
     return builder.zext(builder.load(builder.bitcast(start, _BYTES.as_pointer()), align=1), INTS)
@@ -180,18 +192,18 @@ def ramp(_typing: Any, total: Any) -> Any:
 
 
 @_instruction
-def store_logits(_typing: Any, total: Any, flat: Any) -> Any:
-    """Put rint(2048 total) within -32767..32767, plus 32768, into the first sixteen elements of an array of int32."""
+def store_logits(_typing: Any, total: Any, flat: Any, index: Any) -> Any:
+    """Put rint(2048 total) within -32767..32767, plus 32768, into a flat array of int32 from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        codes = builder.fptosi(_rounded(builder, given[0], -32767.0, 32767.0), INTS)
+        total, array, at = given
+        codes = builder.fptosi(_rounded(builder, total, -32767.0, 32767.0), INTS)
         offset = ir.Constant(INTS, [32768] * WIDTH)
-        start = ir.Constant(ir.IntType(64), 0)
-        place = place_of(context, builder, signature.args[1], given[1], start, INTS)
+        place = place_of(context, builder, signature.args[1], array, at, INTS)
         builder.store(builder.add(codes, offset), place, align=4)
         return context.get_dummy_value()
 
-    return types.none(FLOATS, flat), generate
+    return types.none(FLOATS, flat, types.uint64), generate
 
 
 @_instruction

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback import _checks
-from cpu_fallback.twin._floats import WIDTH, add_product, load, ramp, same, standardised, store, store_logits
+from cpu_fallback.twin._dots import AT_ONCE, add_products, nothing, total_of
+from cpu_fallback.twin._floats import (
+    WIDTH,
+    add_product,
+    load,
+    load_signed,
+    ramp,
+    same,
+    standardised,
+    store,
+    store_logits,
+)
 from cpu_fallback.twin._jit import compiled, inner
 from cpu_fallback.twin._room import room
 
@@ -19,7 +30,7 @@ if TYPE_CHECKING:
 SAMPLES = 1024
 """Samples worked on at once: their residuals wait in the first cache level for each feature's product."""
 
-_STRIDE = np.uint64(WIDTH)
+_FIRST, _STRIDE = np.uint64(0), np.uint64(WIDTH)
 
 
 def neuron(
@@ -101,8 +112,9 @@ def neuron_sums(
     """Twin of law.neuron_sums."""
     _checks.sample(x, y, weights, sigmoid, softplus)
     gradient = np.zeros(len(weights) + 1, np.int64)
-    acc, index, residual = room((3, SAMPLES), np.int32)
-    loss = _sums(x, y, weights, np.float32(bias), sigmoid, softplus, acc.view(np.float32), index, residual, gradient)
+    rooms = [room(SAMPLES, kind) for kind in (np.int32, np.int32, np.int16)]
+    small = weights * np.float32(1 / 4096)  # a power of two: exact
+    loss = _sums(x.reshape(-1), y, small, np.float32(bias), sigmoid, softplus, *rooms, gradient)
     return gradient, int(loss)
 
 
@@ -124,7 +136,7 @@ def _of_groups(  # type: ignore[no-untyped-def]
             inputs, outputs = outputs, inputs
             weight += size * before
             neuron += size
-        store_logits(_sum(inputs, weights[weight:], bias[neuron]), logits)
+        store_logits(_sum(inputs, weights[weight:], bias[neuron]), logits, _FIRST)
         row = out[group]
         for i in range(WIDTH):
             row[i] = sigmoid[logits[i]]
@@ -163,59 +175,64 @@ def _sum(inputs, weights, bias):  # type: ignore[no-untyped-def]
 
 @compiled
 def _sums(  # type: ignore[no-untyped-def]
-    x, y, weights, bias, sigmoid, softplus, acc, index, residual, gradient
+    x, y, weights, bias, sigmoid, softplus, index, cost, residual, gradient
 ):
-    features, samples = x.shape
+    features, samples = weights.size, y.size
     loss = np.int64(0)
     for start in range(0, samples, SAMPLES):
-        # Rows are sliced before they are looped over: an index start + i might be negative to the compiler, and its
-        # check would keep the loop from being vectorised.
         length = min(SAMPLES, samples - start)
-        for i in range(length):
-            acc[i] = bias
-        for k in range(features):
-            _add(acc[:length], x[k, start : start + length], weights[k] * np.float32(1 / 4096))
-        _round(acc[:length], index)
-        total, part = _compare(index[:length], y[start : start + length], sigmoid, softplus, residual)
+        whole = length - length % AT_ONCE
+        _logits(x, start, samples, weights, bias, whole, index)
+        for i in range(whole, length):
+            _logit(x, start + i, samples, weights, bias, index, i)
+        total, part = _compare(index[:length], y[start : start + length], sigmoid, softplus, cost, residual)
         loss += part
         gradient[features] += total
         for k in range(features):
-            gradient[k] += _product(residual[:length], x[k, start : start + length])
+            first = k * samples + start
+            sums = nothing()
+            for i in range(0, whole, AT_ONCE):
+                sums = add_products(sums, residual, np.uint64(i), x, np.uint64(first + i))
+            gradient[k] += total_of(sums)
+            for i in range(whole, length):
+                gradient[k] += np.int64(residual[i]) * np.int64(x[first + i])
     return loss
 
 
 @inner
-def _add(acc, row, weight):  # type: ignore[no-untyped-def]
-    for i in range(acc.size):
-        acc[i] = acc[i] + weight * np.float32(row[i])
+def _logits(x, start, samples, weights, bias, whole, index):  # type: ignore[no-untyped-def]
+    for i in range(0, whole, AT_ONCE):
+        a, b = same(bias), same(bias)
+        at = np.uint64(start + i)
+        for k in range(weights.size):
+            a = add_product(a, weights[k], load_signed(x, at))
+            b = add_product(b, weights[k], load_signed(x, at + _STRIDE))
+            at += np.uint64(samples)
+        store_logits(a, index, np.uint64(i))
+        store_logits(b, index, np.uint64(i) + _STRIDE)
 
 
 @inner
-def _round(acc, index):  # type: ignore[no-untyped-def]
-    steps = np.float32(2048)
-    low = np.float32(-32767)
-    high = np.float32(32767)
-    for i in range(acc.size):
-        index[i] = np.int32(min(max(np.rint(acc[i] * steps), low), high)) + np.int32(32768)
+def _logit(x, at, samples, weights, bias, index, i):  # type: ignore[no-untyped-def]
+    total = bias
+    for k in range(weights.size):
+        total = total + weights[k] * np.float32(x[k * samples + at])
+    total = min(max(np.rint(total * np.float32(2048)), np.float32(-32767)), np.float32(32767))
+    index[i] = np.int32(total) + np.int32(32768)
 
 
 @inner
-def _compare(index, y, sigmoid, softplus, residual):  # type: ignore[no-untyped-def]
-    total = np.int64(0)
-    loss = np.int64(0)
+def _compare(index, y, sigmoid, softplus, cost, residual):  # type: ignore[no-untyped-def]
+    """Put the residuals; return their sum, and the loss. SAMPLES of either make 2^30 at most."""
     for i in range(index.size):
-        at = np.int64(index[i])
-        target = np.int64(y[i])
-        r = np.int64(sigmoid[at] >> 1) - 32767 * target
-        residual[i] = np.int32(r)
-        total += r
-        loss += np.int64(softplus[at]) - (at - 32768) * 32 * target
-    return total, loss
-
-
-@inner
-def _product(residual, row):  # type: ignore[no-untyped-def]
-    product = np.int64(0)
-    for i in range(residual.size):
-        product += np.int64(residual[i]) * np.int64(row[i])
-    return product
+        at = np.uint64(index[i])
+        residual[i] = np.int16(sigmoid[at] >> np.uint16(1))
+        cost[i] = softplus[at]
+    total = loss = np.int32(0)
+    for i in range(index.size):
+        target = np.int32(y[i])
+        r = np.int32(np.int32(residual[i]) - np.int32(32767) * target)
+        residual[i] = np.int16(r)
+        total = np.int32(total + r)
+        loss = np.int32(loss + cost[i] - np.int32(np.int32(index[i] - np.int32(32768)) * np.int32(32)) * target)
+    return np.int64(total), np.int64(loss)
