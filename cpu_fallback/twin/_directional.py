@@ -297,28 +297,42 @@ def _peaks(
     for z in range(direction.shape[0]):
         for y in range(direction.shape[1]):
             at = start + np.uint64(2 * z) * plane + np.uint64(2 * y) * row
-            for k in range(4):
-                begin = at + np.uint64(k // 2) * plane + np.uint64(k % 2) * row
-                _row_of_peaks(flat, begin, direction[z, y], steps, rows[k])
+            _cells_of_peaks(flat, at, row, plane, direction[z, y], steps, rows)
             _keep(rows, 2 * z - phase[0], 2 * y - phase[1], phase[2], result)
 
 
 @inner
-def _row_of_peaks(
+def _cells_of_peaks(
     flat: NDArray[np.int16],
     start: np.uint64,
+    row: np.uint64,
+    plane: np.uint64,
     direction: NDArray[np.uint16],
     steps: NDArray[np.uint64],
-    row: NDArray[np.uint16],
+    rows: NDArray[np.uint16],
 ) -> None:
     x = np.int64(0)
     while x < direction.size:
         at, way = start + np.uint64(2 * x), steps[direction[x]]
-        peak = same(_ZERO)
-        before, here = load(flat, at + way[0]), load(flat, at + way[1])
+        a = b = c = d = same(_ZERO)
+        i, j = at + way[0], at + way[1]
+        before_a, here_a = load(flat, i), load(flat, j)
+        before_b, here_b = load(flat, i + row), load(flat, j + row)
+        before_c, here_c = load(flat, i + plane), load(flat, j + plane)
+        before_d, here_d = load(flat, i + plane + row), load(flat, j + plane + row)
         for k in range(2, way.size):
-            after = load(flat, at + way[k])
-            peak = higher_peak(peak, before, here, after)
-            before, here = here, after
-        store(peak, row, np.uint64(2 * x))
+            i = at + way[k]
+            after_a, after_b = load(flat, i), load(flat, i + row)
+            after_c, after_d = load(flat, i + plane), load(flat, i + plane + row)
+            a = higher_peak(a, before_a, here_a, after_a)
+            b = higher_peak(b, before_b, here_b, after_b)
+            c = higher_peak(c, before_c, here_c, after_c)
+            d = higher_peak(d, before_d, here_d, after_d)
+            before_a, before_b, before_c, before_d = here_a, here_b, here_c, here_d
+            here_a, here_b, here_c, here_d = after_a, after_b, after_c, after_d
+        here = np.uint64(2 * x)
+        store(a, rows[0], here)
+        store(b, rows[1], here)
+        store(c, rows[2], here)
+        store(d, rows[3], here)
         x = _next(direction, x)
