@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -208,10 +209,14 @@ def test_a_killed_run_leaves_no_process():
         pid = int(run.stdout.readline())
         assert psutil.pid_exists(pid)
         run.kill()
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:  # nobody's child here
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    with suppress(psutil.NoSuchProcess):
+        left = psutil.Process(pid)
+        deadline = time.monotonic() + 30
+        while left.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:  # nobody's child here
+            time.sleep(0.05)
+        alive = left.status() != psutil.STATUS_ZOMBIE
+        left.kill()
+        assert not alive
 
 
 # ------------------------------------------------------------------ within a run
