@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback import _checks
+from cpu_fallback.law import _neuron as law
 from cpu_fallback.twin._dots import AT_ONCE, add_products, nothing, total_of
 from cpu_fallback.twin._floats import (
     WIDTH,
@@ -111,6 +112,8 @@ def neuron_sums(
 ) -> tuple[NDArray[np.int64], int]:
     """Twin of law.neuron_sums."""
     _checks.sample(x, y, weights, sigmoid, softplus)
+    if y.max() > 1:  # no label, and 16 bits do not hold its residual
+        return law.neuron_sums(x, y, weights=weights, bias=bias, sigmoid=sigmoid, softplus=softplus)
     gradient = np.zeros(len(weights) + 1, np.int64)
     rooms = [room(SAMPLES, kind) for kind in (np.int32, np.int32, np.int16)]
     small = weights * np.float32(1 / 4096)  # a power of two: exact
@@ -223,16 +226,16 @@ def _logit(x, at, samples, weights, bias, index, i):  # type: ignore[no-untyped-
 
 @inner
 def _compare(index, y, sigmoid, softplus, cost, residual):  # type: ignore[no-untyped-def]
-    """Put the residuals; return their sum, and the loss. SAMPLES of either make 2^30 at most."""
+    """Put the residuals; return their sum, and the loss. SAMPLES residuals make 2^25 at most."""
     for i in range(index.size):
         at = np.uint64(index[i])
         residual[i] = np.int16(sigmoid[at] >> np.uint16(1))
         cost[i] = softplus[at]
-    total = loss = np.int32(0)
+    total, loss = np.int32(0), np.int64(0)
     for i in range(index.size):
         target = np.int32(y[i])
         r = np.int32(np.int32(residual[i]) - np.int32(32767) * target)
         residual[i] = np.int16(r)
         total = np.int32(total + r)
-        loss = np.int32(loss + cost[i] - np.int32(np.int32(index[i] - np.int32(32768)) * np.int32(32)) * target)
-    return np.int64(total), np.int64(loss)
+        loss += np.int64(cost[i]) - np.int64(np.int32(index[i] - np.int32(32768)) * np.int32(32) * target)
+    return np.int64(total), loss

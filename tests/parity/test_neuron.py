@@ -117,6 +117,20 @@ def test_neuron_sums(agree, seeds):
         agree("neuron_sums", x, y, weights=p["weights"], bias=p["bias"], sigmoid=SIGMOID, softplus=SOFTPLUS)
 
 
+def test_neuron_sums_of_any_tables_and_labels(agree):
+    rng = np.random.default_rng(57)
+    x = rng.integers(-32_768, 32_768, (3, 3000)).astype(np.int16)
+    y = (rng.random(3000) < 0.5).astype(np.uint8)
+    p = parameters(rng, 3)
+    for low, high in ((-(2**31), 2**31), (2**31 - 9, 2**31), (-(2**31), -(2**31) + 9)):
+        tables = {
+            "sigmoid": rng.integers(0, 65_536, 65_536).astype(np.uint16),
+            "softplus": rng.integers(low, high, 65_536).astype(np.int32),
+        }
+        agree("neuron_sums", x, y, weights=p["weights"], bias=p["bias"], **tables)
+        agree("neuron_sums", x, y * np.uint8(255), weights=p["weights"], bias=p["bias"], **tables)
+
+
 def test_neuron_sums_are_the_gradient_of_the_loss():
     from cpu_fallback import law
 
