@@ -326,7 +326,7 @@ class Measured:
     """Every feature of a volume, measured once: all that selection and training need."""
 
     histograms: dict[str, Histogram]
-    """Exact histogram of each feature's codes over the whole box."""
+    """Exact histogram of each feature's codes, in all that the engine works on."""
     samples: dict[str, NDArray[np.int32]]
     """Codes of each feature at the sample, in the sample's order."""
 

@@ -150,7 +150,7 @@ def contributions(unit: Unit, codes: Mapping[str, int]) -> dict[str, dict[str, A
 def rarity(histograms: Mapping[str, Histogram], codes: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return the features of a voxel, the most unusual first.
 
-    `share` is the part of the volume's voxels that lie as far out or further, on the side of the median where the voxel
+    `share` is the part of the measured voxels that lie as far out or further, on the side of the median where the voxel
     lies.
     """
     told = []

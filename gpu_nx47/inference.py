@@ -40,7 +40,7 @@ class Found:
     sums: dict[str, tuple[int, ...]]
     """Fingerprint of each feature, where the record is to hold it."""
     histograms: dict[str, Histogram]
-    """Exact histogram of each feature of the neuron, where they were asked for."""
+    """Exact histogram of each feature of the neuron in the slices that were asked for; empty: in none."""
     alone: NDArray[np.uint16] | None = None
     """What the neuron said before its neighbours voted, where the record holds it."""
     edges: tuple[int, int] = (0, 0)
@@ -61,8 +61,8 @@ class Wanted:
     """Whose codes are kept: the neuron's own, or others."""
     mark: bool = False
     """Fingerprint the neuron's features."""
-    count: bool = False
-    """Count the codes of the neuron's features."""
+    slabs: Sequence[slice] = ()
+    """Slices of the box, ascending, in which the codes of the neuron's features are counted."""
     tell: Callable[[dict[str, Any]], None] | None = None
     """Gets the traces of each tile, in raster order."""
 
@@ -162,8 +162,9 @@ class _Work:
         # Not metered: recording is no calculation of the run.
         marks = [tile_sums(backend.backend, c, tile.start) for c in own] if wanted.mark else []
         told = _traces(backend, tile, (*codes.items(), ("neuron_output", probability))) if wanted.tell else []
-        if wanted.count:
-            _add(counted, {n: Histogram(backend.histogram(c), int(np.iinfo(c.dtype).min)) for n, c in codes.items()})
+        if wanted.slabs:
+            with backend.asking():  # for what the part has of the slabs
+                _add(counted, _counted(backend, tile, codes, wanted.slabs))
         return tile.core, backend.histogram(probability), kept, marks, told
 
     def add(self, counted: dict[str, Histogram]) -> None:
@@ -193,6 +194,18 @@ def _add(total: dict[str, Histogram], more: dict[str, Histogram]) -> None:
     for name, found in more.items():
         before = total.get(name)
         total[name] = found if before is None else Histogram(before.counts + found.counts, found.low)
+
+
+def _counted(backend: Meter, tile: Tile, codes: dict[str, Any], slabs: Sequence[slice]) -> dict[str, Histogram]:
+    """Return the histograms of a tile's codes in its slices that lie in one of the slabs; none where none does."""
+    first, end = tile.start[0], tile.stop[0]
+    found: dict[str, Histogram] = {}
+    for slab in slabs:
+        here = slice(max(slab.start, first) - first, min(slab.stop, end) - first)
+        if here.start < here.stop:
+            some = {name: backend.histogram(one[here]) for name, one in codes.items()}
+            _add(found, {name: Histogram(n, int(np.iinfo(codes[name].dtype).min)) for name, n in some.items()})
+    return found
 
 
 def _joint_cells(backend: Meter, codes: tuple[Any, ...], places: tuple[NDArray, ...]) -> NDArray[np.uint16]:

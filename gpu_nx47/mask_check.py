@@ -1,4 +1,7 @@
-"""One mask's file, read as the competition would: page by page with Pillow, and by our own reader beside it."""
+"""One mask's file, read as the competition would: page by page with Pillow, and held to what stands there.
+
+What stands there our own reader finds, or it is known, where the file has just been made.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +70,18 @@ def bounds(shape: Shape | None) -> tuple[int, int]:
     return (MOST_UNKNOWN, MOST_PAGES) if shape is None else (math.prod(shape), shape[0])
 
 
-def check_mask(data: bytes, name: str, shape: Shape | None, problems: list[str], threads: int = 1) -> tuple[int, int]:
-    """Read the file of one mask; return its voxels and foreground voxels, or (0, 0) with the problem noted."""
+def check_mask(
+    data: bytes,
+    name: str,
+    shape: Shape | None,
+    problems: list[str],
+    threads: int = 1,
+    meant: NDArray[np.uint8] | None = None,
+) -> tuple[int, int]:
+    """Read the file of one mask; return its voxels and foreground voxels, or (0, 0) with the problem noted.
+
+    `meant`: the voxels it was made of, which Pillow must read; else those that our own reader finds.
+    """
     most, _ = bounds(shape)
     try:
         found = inspect(data, name, single=shape is not None and shape[0] == 1)
@@ -82,7 +95,8 @@ def check_mask(data: bytes, name: str, shape: Shape | None, problems: list[str],
         problems.append(f"{name} has the shape {found.shape}; expected at most {most} voxels")
         return 0, 0
     try:
-        whole = decode(data, found, threads=threads)  # Pillow reads a damaged page without a word
+        # Pillow reads a damaged page without a word.
+        whole = decode(data, found, threads=threads) if meant is None else meant
         with _any_size():
             return _read_pages(data, name, shape, problems, whole, threads)
     except InputError as error:

@@ -26,10 +26,11 @@ def main() -> None:
             bits = np.frombuffer(whole(sys.stdin.buffer, -(-z * y * x // 8)), np.uint8)
         except EOFError:  # the run has ended
             return
-        file = encode_mask(np.unpackbits(bits, count=z * y * x).reshape(z, y, x))
+        mask = np.unpackbits(bits, count=z * y * x).reshape(z, y, x)
+        file = encode_mask(mask)
         _tell(file)
         problems: list[str] = []
-        voxels, foreground = check_mask(file, "mask", (z, y, x), problems)
+        voxels, foreground = check_mask(file, "mask", (z, y, x), problems, meant=mask)
         _tell(json.dumps({"problems": problems, "voxels": voxels, "foreground": foreground}).encode())
 
 

@@ -38,7 +38,7 @@ from gpu_nx47.stats import Histogram
 from gpu_nx47.story import Story
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Solved:
     selected: Selected
     trained: Trained
     histograms: dict[str, Histogram]
-    """Of the codes of each selected feature, over the whole box."""
+    """Of the codes of each selected feature, in the slices that were measured."""
     null: chance.Chance
     calibration: Calibration
     thresholds: Thresholds
@@ -98,7 +98,7 @@ class _Learned:
     selected: Selected
     trained: Trained
     histograms: dict[str, Histogram]
-    """Of the codes of features where they were measured: in all of the box, in slabs of it, or nowhere (empty)."""
+    """Of the codes of features in the view's slabs; empty: not measured yet."""
 
 
 def solve(
@@ -138,10 +138,10 @@ def solve(
     with story.stage("probability", "probability_start") as progress:
         places = _cell_tables(chosen, learned.histograms, references)
         own = (engine, grey, trained.unit, scene.bearing, places)
-        wanted = _wanted(settings, learned, grey.size, story)
+        wanted = _wanted(settings, learned, view.slabs, story)
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
     histograms = found.histograms or learned.histograms
-    _trace_features(story, chosen, histograms, grey.shape, found.sums)
+    _trace_features(story, chosen, histograms, grey.shape, found.sums, view.slabs)
     cut, limits, masks, by_chance = _judge(*given, learned, references, places, found, standing)
     return Solved(
         scene=scene,
@@ -223,14 +223,12 @@ def _by_model(
     return _Learned(unlabelled(view), chosen, trained, histograms)
 
 
-def _wanted(settings: Settings, learned: _Learned, voxels: int, story: Story) -> Wanted:
+def _wanted(settings: Settings, learned: _Learned, slabs: Sequence[slice], story: Story) -> Wanted:
     """Return what `infer` is to keep, mark, count and tell beside the probability."""
     forensic = settings.record == FORENSIC
     kept = learned.trained.unit.features if forensic or "features" in settings.save else ()
-    counted = any(
-        name not in learned.histograms or learned.histograms[name].total < voxels for name in learned.selected.names
-    )
-    return Wanted(kept, settings.record != LIGHT, counted, story.traced if forensic else None)
+    known = learned.histograms.keys() >= set(learned.selected.names)
+    return Wanted(kept, settings.record != LIGHT, () if known else slabs, story.traced if forensic else None)
 
 
 def _trace_found(story: Story, found: Found, fakes: dict[str, list[Found]], traces: list[Callable[[], None]]) -> None:
@@ -278,6 +276,7 @@ def _trace_features(
     histograms: dict[str, Histogram],
     shape: tuple[int, int, int],
     sums: dict[str, tuple[int, ...]],
+    slabs: Sequence[slice],
 ) -> None:
     digest = hashlib.sha256()
     table = {}
@@ -297,7 +296,8 @@ def _trace_features(
         "bytes": 2 * len(chosen.names) * math.prod(shape),
         "features": table,
         "digest": digest.hexdigest(),
-        "digest_of": "exact histograms of the codes, in order",
+        "digest_of": "exact histograms of the codes in the measured slices, in order",
+        "measured_slices": [[slab.start, slab.stop] for slab in slabs],
         "rss": rss_bytes(),
     }
     if sums:

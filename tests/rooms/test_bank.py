@@ -151,16 +151,24 @@ def test_without_an_axis_only_what_needs_it_is_refused():
         features.codes("grad_inward")
 
 
-@pytest.mark.parametrize(("tile", "threads"), [((64, 64, 64), 1), ((16, 24, 40), 2)])
-def test_the_neuron_counts_its_features_as_a_measurement_does(tile, threads):
+@pytest.mark.parametrize(("tile", "threads"), [((64, 64, 64), 1), ((16, 24, 40), 2), ((5, 9, 64), 1)])
+@pytest.mark.parametrize("slabs", [[slice(0, GREY.shape[0])], [slice(3, 5), slice(9, 18)], [slice(15, 17)]])
+def test_the_neuron_counts_its_features_as_a_measurement_does(tile, threads, slabs):
     names = ("grad_mag", "laplace", "local_entropy", "grad_inward")
     scaling = Scaling(np.zeros(4, np.float32), np.full(4, 0.01, np.float32))
     unit = Unit(names, scaling, np.array([1, -1, 0.5, 2], np.float32), np.float32(0.1))
     engine = Engine(Meter(law), tile, threads)
-    measured = bank.measure(engine, GREY, names, Bearing(AXIS), np.zeros(0, np.int64)).histograms
-    counted = infer(engine, GREY, unit, Bearing(AXIS), wanted=Wanted(count=True)).histograms
+    measured = bank.measure(engine.within(slabs), GREY, names, Bearing(AXIS), np.zeros(0, np.int64)).histograms
+    before = engine.backend.asked["histogram"]
+    counted = infer(engine, GREY, unit, Bearing(AXIS), wanted=Wanted(slabs=slabs)).histograms
+    voxels = sum(slab.stop - slab.start for slab in slabs) * GREY[0].size
     assert list(counted) == list(names)
     for name in names:
         assert counted[name].low == measured[name].low
+        assert counted[name].total == voxels
         assert np.array_equal(counted[name].counts, measured[name].counts)
+    # Those of the features, and that of the probability.
+    assert engine.backend.asked["histogram"] - before == costs.operations("histogram") * (
+        len(names) * voxels + GREY.size
+    )
     assert infer(engine, GREY, unit, Bearing(AXIS)).histograms == {}

@@ -332,6 +332,19 @@ def test_pillows_limit_on_large_pages_is_lifted_only_for_the_check(tmp_path, mon
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
+def test_a_file_is_held_to_the_voxels_it_was_made_of_without_our_own_reader(monkeypatch):
+    mask = MASKS["9"].view(np.uint8)
+    data, problems = encode_mask(mask), []
+    by_us = mask_check.check_mask(data, "a", mask.shape, problems)
+    monkeypatch.setattr(mask_check, "decode", lambda *_args, **_more: pytest.fail("decoded"))
+    assert mask_check.check_mask(data, "a", mask.shape, problems, meant=mask) == by_us == (mask.size, mask.sum())
+    assert not problems
+    other = mask.copy()
+    other[4, 5, 6] ^= 1
+    mask_check.check_mask(data, "a", mask.shape, problems, meant=other)
+    assert problems == ["a, page 4: Pillow reads other voxels than stand there"]
+
+
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("pages", [1, 2, 4, 6, 10])
 def test_pillow_is_believed_about_the_number_of_pages(pages, threads):
