@@ -143,7 +143,7 @@ def _features(kernel: str, features: tuple[NDArray, ...], mean: NDArray, scale: 
         table(kernel, name, array, np.float32, len(features))
 
 
-def sample(x: NDArray, y: NDArray, weights: NDArray, sigmoid: NDArray, softplus: NDArray) -> None:
+def sample(x: NDArray, y: NDArray, weights: NDArray, sigmoid: NDArray, softplus: NDArray | None) -> None:
     """Refuse a training sample whose arrays do not fit each other."""
     if x.dtype != np.int16 or y.dtype != np.uint8:
         raise TypeError(f"neuron_sums: expected x int16 and y uint8, got {x.dtype.name} and {y.dtype.name}")
@@ -153,7 +153,8 @@ def sample(x: NDArray, y: NDArray, weights: NDArray, sigmoid: NDArray, softplus:
         raise ValueError("neuron_sums: expected C-contiguous arrays; pass np.ascontiguousarray(a)")
     table("neuron_sums", "weights", weights, np.float32, x.shape[0])
     table("neuron_sums", "sigmoid", sigmoid, np.uint16, 65536)
-    table("neuron_sums", "softplus", softplus, np.int32, 65536)
+    if softplus is not None:
+        table("neuron_sums", "softplus", softplus, np.int32, 65536)
 
 
 def integer(kernel: str, name: str, value: int, low: int, high: int | None = None) -> None:

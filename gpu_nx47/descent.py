@@ -174,9 +174,10 @@ class Descent:
         middle = start
         look, look_bias, momentum = list(weights), bias, 1.0
         for step in range(settings.steps):
-            gradient, loss = _sums(self._map, self._backend, self._learned, look, look_bias)
-            if self._watch is not None and step * WATCHED % settings.steps < WATCHED:
-                self._watch(step, _loss(loss, self._learned), self._judge(look, look_bias))
+            watch = self._watch if step * WATCHED % settings.steps < WATCHED else None
+            gradient, loss = self._sums(self._learned, look, look_bias, judged=watch is not None)
+            if watch is not None:
+                watch(step, _loss(loss, self._learned), self._judge(look, look_bias))
             slope = [int(g) / (RESIDUAL_ONE * X_STEPS * n) + l2 * w for g, w in zip(gradient[:-1], look, strict=True)]
             moved = [w - settings.rate * s for w, s in zip(look, slope, strict=True)]
             new = [_shrink(w, settings.rate * l1) for w in moved]
@@ -195,13 +196,18 @@ class Descent:
         return Training(l1, l2, ce, zero_share, objective, end, start, middle, end, tuple(weights), bias)
 
     def _judge(self, weights: Sequence[float], bias: float) -> float:
-        return _loss(_sums(self._map, self._backend, self._held, weights, bias)[1], self._held)
+        return _loss(self._sums(self._held, weights, bias, judged=True)[1], self._held)
+
+    def _sums(
+        self, sample: Sample, weights: Sequence[float], bias: float, *, judged: bool
+    ) -> tuple[NDArray[np.int64], int]:
+        return _sums(self._map, self._backend, sample, weights, bias, judged=judged)
 
 
 def _sums(
-    mapped: Any, backend: Meter, sample: Sample, weights: Sequence[float], bias: float
+    mapped: Any, backend: Meter, sample: Sample, weights: Sequence[float], bias: float, *, judged: bool = True
 ) -> tuple[NDArray[np.int64], int]:
-    """Return the gradient and the loss of a sample, the parts mapped by `mapped`."""
+    """Return the gradient and, where it is `judged`, the loss of a sample, the parts mapped by `mapped`."""
 
     def part(xy: tuple[Any, Any]) -> tuple[NDArray[np.int64], int]:
         return backend.neuron_sums(
@@ -209,7 +215,7 @@ def _sums(
             weights=np.array(weights, np.float32),
             bias=np.float32(bias),
             sigmoid=tables.sigmoid_table(),
-            softplus=tables.softplus_table(),
+            softplus=tables.softplus_table() if judged else None,
         )
 
     gradients, losses = zip(*mapped(part, sample.parts), strict=True)

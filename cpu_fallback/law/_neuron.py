@@ -137,9 +137,9 @@ def neuron_sums(
     weights: NDArray[np.float32],
     bias: np.float32,
     sigmoid: NDArray[np.uint16],
-    softplus: NDArray[np.int32],
+    softplus: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.int64], int]:
-    """Return the exact gradient sums and the exact loss of a sample.
+    """Return the exact gradient sums and, where it is asked for, the exact loss of a sample.
 
     Parameters
     ----------
@@ -150,15 +150,15 @@ def neuron_sums(
     weights : numpy.ndarray of float32, shape (K,)
     bias : numpy.float32
     sigmoid : numpy.ndarray of uint16, shape (65536,)
-    softplus : numpy.ndarray of int32, shape (65536,)
-        Entry z + 32768 is ln(1 + exp(z / 2048)), step 2^-16.
+    softplus : numpy.ndarray of int32, shape (65536,), optional
+        Entry z + 32768 is ln(1 + exp(z / 2048)), step 2^-16. None: the loss is not asked for.
 
     Returns
     -------
     gradient : numpy.ndarray of int64, shape (K + 1,)
         Sum of residual * x_k, step 1 / (32767 * 4096), and last the sum of residuals, step 1/32767.
     loss : int
-        Sum of the cross-entropies, step 2^-16 nat.
+        Sum of the cross-entropies, step 2^-16 nat; 0 where it was not asked for.
 
     Notes
     -----
@@ -176,8 +176,11 @@ def neuron_sums(
     target = y.astype(np.int64)
     residual = (sigmoid[index] >> np.uint16(1)).astype(np.int64) - 32767 * target
     gradient = [int((residual * x[k].astype(np.int64)).sum()) for k in range(len(small))]
+    sums = np.array([*gradient, int(residual.sum())], np.int64)
+    if softplus is None:
+        return sums, 0
     loss = softplus[index].astype(np.int64) - ((index - 32768) * 32) * target
-    return np.array([*gradient, int(residual.sum())], np.int64), int(loss.sum())
+    return sums, int(loss.sum())
 
 
 def _logit_index(acc: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -188,13 +191,13 @@ def _logit_index(acc: NDArray[np.float32]) -> NDArray[np.int64]:
 # neuron: 6 for each feature; to the logit code scaling, rint, two bounds and the table's offset, 5; the look-up.
 # net: those of its neurons, though a twin standardises the features once.
 # neuron_sums, for each sample: 2 for each feature and the same 5; residual 4 (look-up, shift, product, difference);
-# loss 5; product and sum of the gradient 2 for each feature; two more sums.
+# product and sum of the gradient 2 for each feature; the sum of residuals; where asked for, the loss 5 and its sum.
 OPERATIONS: dict[str, Callable[..., float]] = {
     "neuron": lambda *, weights, **_: 6 * len(weights) + 6,
     "net": lambda *, hidden, weights, **_: (
         sum(len(rows) * (6 * rows.shape[1] + 6) for rows, _ in hidden) + 6 * len(weights) + 6
     ),
-    "neuron_sums": lambda *, weights, **_: 4 * len(weights) + 16,
+    "neuron_sums": lambda *, weights, softplus=None, **_: 4 * len(weights) + (10 if softplus is None else 16),
 }
 
 __all__ = ["OPERATIONS", "RAMP", "RAMP_STEPS", "net", "neuron", "neuron_sums"]

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 SAMPLES = 1024
 """Samples worked on at once: their residuals wait in the first cache level for each feature's product."""
 
+_NO_COSTS = np.zeros(0, np.int32)
+"""In place of the table of losses where none is asked for; read-only, as tables are in a run."""
+_NO_COSTS.flags.writeable = False
+
 _FIRST, _STRIDE = np.uint64(0), np.uint64(WIDTH)
 
 
@@ -108,7 +112,7 @@ def neuron_sums(
     weights: NDArray[np.float32],
     bias: np.float32,
     sigmoid: NDArray[np.uint16],
-    softplus: NDArray[np.int32],
+    softplus: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.int64], int]:
     """Twin of law.neuron_sums."""
     _checks.sample(x, y, weights, sigmoid, softplus)
@@ -117,7 +121,8 @@ def neuron_sums(
     gradient = np.zeros(len(weights) + 1, np.int64)
     rooms = [room(SAMPLES, kind) for kind in (np.int32, np.int32, np.int16)]
     small = weights * np.float32(1 / 4096)  # a power of two: exact
-    loss = _sums(x.reshape(-1), y, small, np.float32(bias), sigmoid, softplus, *rooms, gradient)
+    costs = _NO_COSTS if softplus is None else softplus
+    loss = _sums(x.reshape(-1), y, small, np.float32(bias), sigmoid, costs, *rooms, gradient)
     return gradient, int(loss)
 
 
@@ -226,16 +231,18 @@ def _logit(x, at, samples, weights, bias, index, i):  # type: ignore[no-untyped-
 
 @inner
 def _compare(index, y, sigmoid, softplus, cost, residual):  # type: ignore[no-untyped-def]
-    """Put the residuals; return their sum, and the loss. SAMPLES residuals make 2^25 at most."""
+    """Put the residuals; return their sum, and the loss where there are costs. SAMPLES residuals make 2^25 at most."""
     for i in range(index.size):
-        at = np.uint64(index[i])
-        residual[i] = np.int16(sigmoid[at] >> np.uint16(1))
-        cost[i] = softplus[at]
+        residual[i] = np.int16(sigmoid[np.uint64(index[i])] >> np.uint16(1))
     total, loss = np.int32(0), np.int64(0)
     for i in range(index.size):
-        target = np.int32(y[i])
-        r = np.int32(np.int32(residual[i]) - np.int32(32767) * target)
+        r = np.int32(np.int32(residual[i]) - np.int32(32767) * np.int32(y[i]))
         residual[i] = np.int16(r)
         total = np.int32(total + r)
-        loss += np.int64(cost[i]) - np.int64(np.int32(index[i] - np.int32(32768)) * np.int32(32) * target)
+    if softplus.size:
+        for i in range(index.size):
+            cost[i] = softplus[np.uint64(index[i])]
+        for i in range(index.size):
+            whole = np.int32(index[i] - np.int32(32768)) * np.int32(32) * np.int32(y[i])
+            loss += np.int64(cost[i]) - np.int64(whole)
     return np.int64(total), loss

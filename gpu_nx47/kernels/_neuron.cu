@@ -75,10 +75,11 @@ extern "C" __global__ void net(
 constexpr i32 SAMPLES = 1024;
 
 // A block takes SAMPLES samples: first their residuals and losses, then, a warp a sum, what is added up of them. sums: K
-// products, residuals, losses; negative numbers as their two's complement, so that unsigned sums are the signed ones.
+// products, residuals, and losses where K + 2 sums are asked for and not K + 1; negative numbers as their two's
+// complement, so that unsigned sums are the signed ones.
 extern "C" __global__ void neuron_sums(
-    const i16* x, const u8* y, const f32* weights, i32 number, f32 bias, const u16* sigmoid, const i32* softplus, i64 n,
-    u64* sums) {
+    const i16* x, const u8* y, const f32* weights, i32 number, i32 asked, f32 bias, const u16* sigmoid,
+    const i32* softplus, i64 n, u64* sums) {
   __shared__ i32 residual[SAMPLES];
   __shared__ i64 loss[SAMPLES];
   const i64 start = (i64)blockIdx.x * SAMPLES;
@@ -91,11 +92,11 @@ extern "C" __global__ void neuron_sums(
     const i32 at = logit_index(acc);
     const i64 target = y[start + i];
     residual[i] = (i32)((sigmoid[at] >> 1) - 32767 * target);
-    loss[i] = softplus[at] - (i64)(at - 32768) * 32 * target;
+    if (asked > number + 1) loss[i] = softplus[at] - (i64)(at - 32768) * 32 * target;
   }
   __syncthreads();
   const i32 lane = threadIdx.x % 32, warps = blockDim.x / 32;
-  for (i32 k = threadIdx.x / 32; k < number + 2; k += warps) {
+  for (i32 k = threadIdx.x / 32; k < asked; k += warps) {
     i64 sum = 0;
     for (i32 i = lane; i < samples; i += 32) {
       sum += k < number ? (i64)residual[i] * x[k * n + start + i] : k == number ? (i64)residual[i] : loss[i];

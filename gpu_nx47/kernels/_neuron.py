@@ -20,6 +20,8 @@ SAMPLES: Final = 1024
 """Samples of a block, as in the .cu file."""
 ROOM: Final = 8192
 """Outputs of two layers that a block of `net` keeps, as in the .cu file."""
+NO_COSTS: Final = np.zeros(1, np.int32)
+"""In place of the table of losses, which is not read where none is asked for."""
 
 
 def neuron(
@@ -89,14 +91,15 @@ def neuron_sums(
     weights: NDArray[np.float32],
     bias: np.float32,
     sigmoid: NDArray[np.uint16],
-    softplus: NDArray[np.int32],
+    softplus: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.int64], int]:
     """Port of law.neuron_sums."""
     _checks.sample(shadow(x), shadow(y), weights, sigmoid, softplus)
     number, n = x.shape
     sums = zeros(number + 2, np.uint64)
-    tables = (upload(sigmoid), upload(softplus))
-    arguments = (x, y, upload(weights), i32(number), np.float32(bias), *tables, *i64(n), sums)
+    asked = i32(number + 1 if softplus is None else number + 2)
+    tables = (upload(sigmoid), upload(NO_COSTS if softplus is None else softplus))
+    arguments = (x, y, upload(weights), i32(number), asked, np.float32(bias), *tables, *i64(n), sums)
     launch(FILE, "neuron_sums", blocks(n, SAMPLES), *arguments)
     found = host(sums).astype(np.int64)
     return found[:-1], int(found[-1])

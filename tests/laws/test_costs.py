@@ -181,7 +181,7 @@ def net_case(*sizes):
     return build, given | {"hidden": tuple((w, w[:, 0].copy()) for w in flat), "weights": flat[-1][:, 0].copy()}
 
 
-def neuron_sums_case(k):
+def neuron_sums_case(k, judged=True):
     def build(shape):
         x = np.random.default_rng(71).integers(-9, 9, (k, shape[0] * shape[1] * shape[2]), dtype=np.int16)
         return [x, (x[0] > 0).astype(np.uint8)], {}
@@ -189,6 +189,7 @@ def neuron_sums_case(k):
     table = np.arange(65536)
     weights = np.linspace(-1, 1, k).astype(np.float32)
     tables = {"sigmoid": table.astype(np.uint16), "softplus": table.astype(np.int32)}
+    tables["softplus"] = tables["softplus"] if judged else None
     return build, {"weights": weights, "bias": np.float32(0.5), **tables}
 
 
@@ -265,7 +266,7 @@ CASES = {
     "local_variance": [(one(grey), {"window": w}) for w in (3, 5, 7, 15)],
     "neuron": [neuron_case(k) for k in (1, 2, 6)],
     "net": [net_case(1, 1), net_case(3, 4), net_case(2, 5, 3)],
-    "neuron_sums": [neuron_sums_case(k) for k in (1, 2, 6)],
+    "neuron_sums": [neuron_sums_case(k, judged) for k in (1, 2, 6) for judged in (True, False)],
 }
 for _kernel in ("erosion", "dilation", "opening", "closing"):
     CASES[_kernel] = [

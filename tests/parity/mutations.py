@@ -133,8 +133,8 @@ MUTATIONS = [
     ("twin/_neuron.py", "neuron += size", "neuron += 1", "net"),
     ("twin/_floats.py", "0.0, 16384.0", "0.0, 16383.0", "net"),
     ("twin/_floats.py", "2.0**-11", "2.0**-12", "net"),
-    ("twin/_neuron.py", "np.int32(32) * target", "np.int32(31) * target", "neuron_sums"),
-    ("twin/_neuron.py", "np.int32(32767) * target", "np.int32(32766) * target", "neuron_sums"),
+    ("twin/_neuron.py", "np.int32(32) * np", "np.int32(31) * np", "neuron_sums"),
+    ("twin/_neuron.py", "np.int32(32767) * np", "np.int32(32766) * np", "neuron_sums"),
     ("twin/_neuron.py", "min(SAMPLES, samples - start)", "min(SAMPLES, samples - 1)", "neuron_sums"),
     ("twin/_neuron.py", "np.int32(total + r)", "np.int32(total - r)", "neuron_sums"),
     (

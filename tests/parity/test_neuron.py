@@ -115,6 +115,7 @@ def test_neuron_sums(agree, seeds):
         y = (rng.random(n) < [0, 0.3, 1][seed % 3]).astype(np.uint8)
         p = parameters(rng, k)
         agree("neuron_sums", x, y, weights=p["weights"], bias=p["bias"], sigmoid=SIGMOID, softplus=SOFTPLUS)
+        agree("neuron_sums", x, y, weights=p["weights"], bias=p["bias"], sigmoid=SIGMOID)
 
 
 def test_neuron_sums_of_any_tables_and_labels(agree):
@@ -129,6 +130,20 @@ def test_neuron_sums_of_any_tables_and_labels(agree):
         }
         agree("neuron_sums", x, y, weights=p["weights"], bias=p["bias"], **tables)
         agree("neuron_sums", x, y * np.uint8(255), weights=p["weights"], bias=p["bias"], **tables)
+        agree("neuron_sums", x, y * np.uint8(255), weights=p["weights"], bias=p["bias"], sigmoid=tables["sigmoid"])
+
+
+def test_a_loss_that_is_not_asked_for_changes_no_gradient():
+    from cpu_fallback import law
+
+    rng = np.random.default_rng(58)
+    x = rng.integers(-32_768, 32_768, (3, 50)).astype(np.int16)
+    y = (rng.random(50) < 0.5).astype(np.uint8)
+    given = {"weights": np.ones(3, "f4"), "bias": np.float32(0.5), "sigmoid": SIGMOID}
+    gradient, loss = law.neuron_sums(x, y, **given)
+    with_loss = law.neuron_sums(x, y, **given, softplus=SOFTPLUS)
+    assert loss == 0 < with_loss[1]
+    assert np.array_equal(gradient, with_loss[0])
 
 
 def test_neuron_sums_are_the_gradient_of_the_loss():

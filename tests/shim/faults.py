@@ -142,5 +142,7 @@ SMALL = [
     ("_neuron", "weights += size * before", "weights += size", "net"),
     ("_neuron", "smaller(i, n - 1)", "smaller(i, n - 2)", "net"),
     ("_neuron", "* 32 * target", "* 31 * target", "neuron_sums"),
+    ("_neuron", "asked > number + 1", "asked > number + 2", "neuron_sums"),
+    ("_neuron", "k < asked", "k < number + 2", "neuron_sums"),
     ("_neuron", "smaller(SAMPLES, n - start)", "smaller(SAMPLES, n - start - 1)", "neuron_sums"),
 ]  # fmt: skip
