@@ -73,7 +73,8 @@ class Tally:
         -----
         tunnels = components + cavities - the Euler number.
         """
-        counted = [count() for count in self._counted]
+        # From the end: the thread they were begun on has come to the first of them.
+        counted = [count() for count in reversed(self._counted)][::-1]
         table = {name: self._values(name, told, counted) for name in LABELLED}
         euler = [one["euler"] for one in counted]
         table["tunnels"] = [a + b - e for a, b, e in zip(table["components"], table["cavities"], euler, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -261,8 +261,12 @@ def _mended(
 
 
 def _begun(aside: Executor | None, work: Callable[[], Any]) -> Callable[[], Any]:
-    """Begin a work on the thread there is for it, in order, or do it; returns what gives its result."""
-    if aside is not None:
-        return aside.submit(work).result
-    done = work()
-    return lambda: done
+    """Begin a work on the thread there is for it, in order, or do it; returns what gives its result.
+
+    Who asks for a work that nobody has begun yet does it: two threads share what is left.
+    """
+    if aside is None:
+        done = work()
+        return lambda: done
+    future = aside.submit(work)
+    return cache(lambda: work() if future.cancel() else future.result())

@@ -1,5 +1,6 @@
 """Anchor against calibration: exact counts, the same on every backend, and what the mask would be without either."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -74,6 +75,26 @@ def test_twin_and_law_and_any_slab_and_thread_agree(monkeypatch):
     assert len(list(engine.slabs(probability.shape))) > 5
     assert cut(probability)[1] == first
     assert all(type(value) in (int, float) for value in first.values())
+
+
+def test_who_asks_does_what_the_thread_beside_has_not_begun():
+    probability, waits = draw(7), threading.Event()
+    masks, first = cut(probability)
+    with ThreadPoolExecutor(1) as aside:
+        busy = aside.submit(waits.wait, 20)  # a thread that never comes to it
+        beside, found = cut(probability, law, aside)
+        waits.set()
+        assert busy.result(), "it was waited for"
+    assert found == first
+    assert beside.cleaning == masks.cleaning
+
+    with ThreadPoolExecutor(1) as aside:
+        done, waits = [], threading.Event()
+        aside.submit(waits.wait, 20)
+        result = segmentation._begun(aside, lambda: done.append(1) or len(done))
+        assert (result(), result()) == (1, 1)  # once, however often it is asked for
+        waits.set()
+    assert done == [1]
 
 
 @pytest.mark.parametrize(("doubtful", "cleanings"), [(True, 3), (False, 2)])
