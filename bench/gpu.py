@@ -26,7 +26,7 @@ import gpu_nx47
 from cpu_fallback import law
 from cpu_fallback.law._gradient import STENCILS
 from gpu_nx47 import across, kernels, phantom, settings, tables
-from gpu_nx47.direction import RADIUS
+from gpu_nx47.direction import CELL, RADIUS, Field
 from gpu_nx47.kernels import _loader
 
 if TYPE_CHECKING:
@@ -126,12 +126,13 @@ def _net(sigmoid: Any) -> dict[str, Any]:
 
 
 def _along_sheets(smooth: Any) -> Iterator[Case]:
-    """Yield the calls that look along and across the sheets; a cell of directions is 8 voxels."""
-    direction = law.directions(smooth, radius=RADIUS)[0]
+    """Yield the calls that look along and across the sheets; a cell of directions is 8 voxels, a block 64."""
+    cells = Field(*law.directions(smooth, radius=RADIUS)).cells
+    direction = cells[tuple(slice(-(-n // CELL)) for n in smooth.shape)].copy()
     disk, line = tables.disk_offsets(across.DISK), tables.line_offsets(across.LAYER)
     mean = {"weights": across.mean_weights(disk.shape[1]), "shift": across.DISK_SHIFT, "signed": False}
     place = {"phase": (0, 0, 0)}
-    yield Case("directions", "directions", (smooth,), {"radius": RADIUS}, 2 + 3 / 8)
+    yield Case("directions", "directions", (smooth,), {"radius": RADIUS}, 2 + 3 / 64)
     yield Case("directional_sum", "directional_sum", (smooth, direction), {**place, "offsets": disk, **mean}, 4 + 2 / 8)
     steps = (smooth >> 1).astype(np.int16)
     away = tables.line_offsets(tuple(map(float, (-8, -6, -4, -3, -2, -1, 1, 2, 3, 4, 6, 8))))

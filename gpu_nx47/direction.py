@@ -1,19 +1,26 @@
-"""Direction: which way the sheets face, in each cell of 2 x 2 x 2 voxels of the valid box.
+"""Direction: which way the sheets face, in each block of 4 x 4 x 4 voxels of the valid box.
 
 A sheet is seen along a whole surface and is thin across it, so what is averaged along it loses noise and no edge. The
 field of directions is measured once, from the structure tensor of the smoothed grey values; it is turned so that it
-points away from the scroll's axis, and every kernel that looks along or across a sheet takes it as a parameter.
+points away from the scroll's axis, and every kernel that looks along or across a sheet takes it as a parameter: one
+of each cell of 2 x 2 x 2 voxels, eight of which a block has.
+
+Notes
+-----
+A tensor is summed over 36 voxels an axis, so that its direction hardly differs from one cell to the next. Measured in
+each cell it took five times as long, and sixteen phantoms scored the same (bench/results/quality.txt).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cpu_fallback.law import DIRECTION_NONE, DIRECTION_OPPOSITE
+from cpu_fallback.law import DIRECTION_BLOCK, DIRECTION_NONE, DIRECTION_OPPOSITE
 from gpu_nx47 import tables
 from gpu_nx47.spread import spread
 
@@ -24,19 +31,21 @@ if TYPE_CHECKING:
 
     from gpu_nx47.engine import Engine, Slices, Tile
 
+BLOCK: Final = DIRECTION_BLOCK
+"""Edge of a block, voxels."""
 CELL: Final = 2
-"""Edge of a cell, voxels."""
+"""Edge of a cell, voxels: what kernels that look along a sheet know directions of."""
 SIGMA: Final = 1.0
 """Scale of the Gaussian whose gradients make the tensor, voxels."""
-RADIUS: Final = 4
-"""Of each of the two box sums over the tensor, cells: a Gaussian of 7 voxels."""
-HALO: Final = 2 * RADIUS + 3
-"""Cells around a cell that can change its direction: both boxes, the gradient and G(1)."""
+RADIUS: Final = 2
+"""Of each of the two box sums over the tensor, blocks: a Gaussian of 8 voxels."""
+HALO: Final = 2 * RADIUS + 2
+"""Blocks around a block that can change its direction: both boxes, the gradient and G(1)."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """The directions of a valid box, one a cell."""
+    """The directions of a valid box, one a block."""
 
     direction: NDArray[np.uint16]
     """Code of the normal (`tables.direction_vectors`)."""
@@ -45,11 +54,19 @@ class Field:
     outward: bool = False
     """The normals point away from the scroll's axis; else their sign means nothing."""
 
+    @cached_property
+    def cells(self) -> NDArray[np.uint16]:
+        """The direction of each cell, that of its block."""
+        cells = self.direction
+        for axis in range(3):
+            cells = np.repeat(cells, BLOCK // CELL, axis=axis)
+        return cells
+
     def cut(self, crop: Slices) -> tuple[NDArray[np.uint16], tuple[int, int, int]]:
         """Return the directions that a crop of the box needs, and the place of its first voxel in their first cell."""
         z, y, x = (slice(s.start // CELL, -(-s.stop // CELL)) for s in crop)
         phase = (crop[0].start % CELL, crop[1].start % CELL, crop[2].start % CELL)
-        return np.ascontiguousarray(self.direction[z, y, x]), phase
+        return np.ascontiguousarray(self.cells[z, y, x]), phase
 
 
 def measure(engine: Engine, grey: NDArray[np.uint8], progress: Callable[[int, int], Any] | None = None) -> Field:
@@ -64,23 +81,23 @@ def measure(engine: Engine, grey: NDArray[np.uint8], progress: Callable[[int, in
         Called with (tiles done, tiles).
     """
     backend = engine.backend
-    shape = (-(-grey.shape[0] // CELL), -(-grey.shape[1] // CELL), -(-grey.shape[2] // CELL))
+    shape = (-(-grey.shape[0] // BLOCK), -(-grey.shape[1] // BLOCK), -(-grey.shape[2] // BLOCK))
 
     def work(tile: Tile) -> tuple[NDArray, NDArray]:
         ends = zip(tile.start, tile.stop, grey.shape, strict=True)
-        with backend.asking(math.prod(min(CELL * stop, n) - CELL * start for start, stop, n in ends)):
-            return cells(tile)
+        with backend.asking(math.prod(min(BLOCK * stop, n) - BLOCK * start for start, stop, n in ends)):
+            return blocks(tile)
 
-    def cells(tile: Tile) -> tuple[NDArray, NDArray]:
-        z, y, x = (slice(CELL * s.start, CELL * s.stop) for s in tile.crop(HALO))
+    def blocks(tile: Tile) -> tuple[NDArray, NDArray]:
+        z, y, x = (slice(BLOCK * s.start, BLOCK * s.stop) for s in tile.crop(HALO))
         smooth = backend.gaussian(backend.to_device(grey[z, y, x].copy()), taps=tables.gaussian_taps(SIGMA))
         inner = zip(tile.within(0, HALO), smooth.shape, strict=True)
-        window = tuple(slice(CELL * s.start, min(CELL * s.stop, n)) for s, n in inner)
+        window = tuple(slice(BLOCK * s.start, min(BLOCK * s.stop, n)) for s, n in inner)
         direction, planarity = backend.directions(smooth, radius=RADIUS, window=window)
         return backend.to_host(direction), backend.to_host(planarity)
 
     field = Field(np.empty(shape, np.uint16), np.empty(shape, np.uint8))
-    for tile, (direction, planarity) in engine.coarser(CELL).map(shape, work, progress):
+    for tile, (direction, planarity) in engine.coarser(BLOCK).map(shape, work, progress):
         field.direction[tile.core], field.planarity[tile.core] = direction, planarity
     return field
 
@@ -100,13 +117,13 @@ def turned(field: Field, axis: NDArray[np.int32], threads: int = 1) -> Field:
     along_y, along_x = (np.ascontiguousarray(vector[:, k]) for k in (1, 2))
     other = opposite(np.arange(len(vector), dtype=np.uint16))
     direction = np.empty_like(field.direction)
-    # The middle of a cell lies half a voxel behind its first one.
-    here_y, here_x = (8 * CELL * np.arange(n, dtype=np.int64) + 4 for n in field.direction.shape[1:])
+    # The middle of a block lies one and a half voxels behind its first one.
+    here_y, here_x = (8 * BLOCK * np.arange(n, dtype=np.int64) + 12 for n in field.direction.shape[1:])
 
     def some(run: range) -> None:
         for z in run:  # a slice at a time stays in the cache
             code = field.direction[z]
-            line_y, line_x = axis[min(z * CELL, len(axis) - 1)]
+            line_y, line_x = axis[min(BLOCK * z + BLOCK // 2, len(axis) - 1)]
             away = along_y.take(code) * (here_y - line_y)[:, None]
             away += along_x.take(code) * (here_x - line_x)
             direction[z] = np.where(away < 0, other.take(code), code)
@@ -117,7 +134,7 @@ def turned(field: Field, axis: NDArray[np.int32], threads: int = 1) -> Field:
 
 def normals_at(field: Field, index: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
     """Return the normals (z, y, x), times their planarity, at voxels of a box given by flat indices: shape (n, 3)."""
-    z, y, x = (i // CELL for i in np.unravel_index(index, shape))
+    z, y, x = (i // BLOCK for i in np.unravel_index(index, shape))
     planarity = field.planarity[z, y, x] / 255.0
     return tables.direction_vectors()[field.direction[z, y, x]] * planarity[:, None]
 

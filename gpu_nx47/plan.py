@@ -194,9 +194,9 @@ def plan(job: Job, base: int, tile: Shape, *, tight: bool) -> MemoryPlan:
     tile = _clipped(tile, job.shape)
     work = _Tiles(job, tile)
     pool = 0 if tight else work.at_once * min(POOL, work.probability)
-    # A direction of 2 bytes and a planarity of 1 for each cell of 2 x 2 x 2 voxels.
-    cells = math.prod(-(-n // direction.CELL) for n in job.shape)
-    seen = [("grey values", job.voxels), ("directions of the sheets", 3 * cells)]
+    # A direction of 2 bytes and a planarity of 1 for each block, and the direction of each of its eight cells.
+    blocks = math.prod(-(-n // direction.BLOCK) for n in job.shape)
+    seen = [("grey values", job.voxels), ("directions of the sheets", 19 * blocks)]
     found = [*seen, ("probability", 2 * job.voxels)]
     if job.cells:
         found.append(("joint cells", 2 * job.voxels))
@@ -301,8 +301,8 @@ class _Tiles:
         result = 2 * core * (1 + job.cells + 2 * job.kept * job.codes)
         self._features = shared + beside + waiting
         self.probability = shared + beside + codes + result
-        # Grey values, G(1), and in each of its 8 voxels' cell the six sums of the tensor, int64, twice.
-        self._survey = (40 if job.law else 17) * self.crop(2 * direction.HALO) + 40 * job.draws
+        # Grey values, G(1), and of each block of 64 voxels the six sums of the tensor, int64, twice.
+        self._survey = (40 if job.law else 5) * self.crop(direction.BLOCK * direction.HALO) + 40 * job.draws
 
     def crop(self, margin: int) -> int:
         """Voxels of a tile with a margin."""

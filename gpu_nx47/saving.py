@@ -71,10 +71,10 @@ def save_outputs(folder: Path, volume: Volume, solved: Solved, engine: Engine, w
 def normals(field: Field, shape: tuple[int, int, int]) -> Iterator[NDArray[np.int16]]:
     """Yield z, y and x of the sheets' unit normals in a box, step 1/32767; 0 where there is no direction.
 
-    Every voxel has its cell's; outward from the scroll's axis where that is known.
+    Every voxel has its block's; outward from the scroll's axis where that is known.
     """
     codes = np.rint(tables.direction_vectors() * NORMAL_STEPS).astype(np.int16)
-    z, y, x = (np.arange(n) // direction.CELL for n in shape)
+    z, y, x = (np.arange(n) // direction.BLOCK for n in shape)
     for axis in range(3):
         part = codes[:, axis][field.direction]
         yield part[np.ix_(z, y, x)]

@@ -20,6 +20,7 @@ from cpu_fallback.law import (
     _variance,
 )
 from cpu_fallback.law._direction import (
+    DIRECTION_BLOCK,
     DIRECTION_NONE,
     DIRECTION_OPPOSITE,
     DIRECTION_STEPS,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DIRECTION_BLOCK",
     "DIRECTION_NONE",
     "DIRECTION_OPPOSITE",
     "DIRECTION_STEPS",

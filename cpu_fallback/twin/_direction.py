@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cpu_fallback._border import reflect_index
-from cpu_fallback.law._direction import DIRECTION_NONE, DIRECTION_STEPS, PAIRS, accept_directions
+from cpu_fallback.law._direction import (
+    DIRECTION_BLOCK,
+    DIRECTION_NONE,
+    DIRECTION_STEPS,
+    PAIRS,
+    accept_directions,
+    blocks_of,
+)
 from cpu_fallback.twin._jit import clear_row, compiled, copy_row, inner
 
 if TYPE_CHECKING:
@@ -29,22 +36,22 @@ _LEAST = np.float32(2.0**-10)
 
 
 def directions(
-    smooth: NDArray[np.uint16], /, *, radius: int = 4, window: Window | None = None
+    smooth: NDArray[np.uint16], /, *, radius: int = 2, window: Window | None = None
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Twin of law.directions."""
     within = accept_directions(smooth, radius, window)
-    cells = [(n + 1) // 2 for n in smooth.shape]
+    blocks = [blocks_of(n) for n in smooth.shape]
     reach = 2 * radius  # of both passes: the extension of a box sum is the box sum of the extension
     at_z, at_y, at_x = (
-        reflect_index(n, reach)[part.start : part.stop + 2 * reach] for n, part in zip(cells, within, strict=True)
+        reflect_index(n, reach)[part.start : part.stop + 2 * reach] for n, part in zip(blocks, within, strict=True)
     )
     depth, height, width = (part.stop - part.start for part in within)
-    # A slice of cells, then a plane across all slices, stays in the cache from its first step to its last.
-    sums = np.empty((len(PAIRS), cells[0], height, width), np.int64)
+    # A slice of blocks, then a plane across all slices, stays in the cache from its first step to its last.
+    sums = np.empty((len(PAIRS), blocks[0], height, width), np.int64)
     seen = int(at_z.min()), int(at_z.max()) + 1
-    products = np.empty((len(PAIRS), *cells[1:]), np.int32)
-    rows, total, line = (np.empty(n, np.int64) for n in ((at_y.size, cells[2]), cells[2], at_x.size))
-    lines = [np.empty((n, 2 * cells[2] + 2), np.int32) for n in (1, 3, 6)]
+    products = np.empty((len(PAIRS), *blocks[1:]), np.int32)
+    rows, total, line = (np.empty(n, np.int64) for n in ((at_y.size, blocks[2]), blocks[2], at_x.size))
+    lines = [np.empty((n, DIRECTION_BLOCK * blocks[2] + 2), np.int32) for n in (1, 3, 6)]
     _slices(smooth, seen, at_y, at_x, radius, *lines, products, rows, total, line, sums)
     direction, planarity = np.empty((depth, height, width), np.uint16), np.empty((depth, height, width), np.uint8)
     planes = np.empty((len(PAIRS), at_z.size, width), np.int64)
@@ -68,7 +75,7 @@ def _slices(
     line: NDArray[np.int64],
     sums: NDArray[np.int64],
 ) -> None:
-    """Put the products of gradients of each slice of cells, summed twice over the box on y and x."""
+    """Put the products of gradients of each slice of blocks, summed twice over the box on y and x."""
     height, width = sums.shape[2], sums.shape[3]
     for z in range(seen[0], seen[1]):
         _products(smooth, z, padded, gradient, totals, products)
@@ -87,7 +94,7 @@ def _slices(
 @inner
 def _products(
     smooth: NDArray[np.uint16],
-    cz: int,
+    layer: int,
     rows: NDArray[np.int32],
     gradient: NDArray[np.int32],
     totals: NDArray[np.int32],
@@ -95,11 +102,12 @@ def _products(
 ) -> None:
     depth, height, width = smooth.shape
     padded, dz, dy, dx = rows[0], gradient[0, :width], gradient[1, :width], gradient[2, :width]
-    for cy in range(products.shape[1]):
+    for block in range(products.shape[1]):
         for k in range(6):
             clear_row(totals[k])
-        for voxel in range(4):
-            z, y = min(2 * cz + voxel // 2, depth - 1), min(2 * cy + voxel % 2, height - 1)
+        for line in range(DIRECTION_BLOCK * DIRECTION_BLOCK):
+            z = min(DIRECTION_BLOCK * layer + line // DIRECTION_BLOCK, depth - 1)
+            y = min(DIRECTION_BLOCK * block + line % DIRECTION_BLOCK, height - 1)
             row = smooth[z, y]
             for x in range(width):
                 padded[x + 1] = row[x]
@@ -107,13 +115,14 @@ def _products(
             _difference(smooth[max(z - 1, 0), y], smooth[min(z + 1, depth - 1), y], dz)
             _difference(smooth[z, max(y - 1, 0)], smooth[z, min(y + 1, height - 1)], dy)
             _difference(padded, padded[2:], dx)
-            _add_products(dz, dy, dx, totals)  # of 4 voxels: at most 2^26
+            _add_products(dz, dy, dx, totals)  # of 16 voxels: at most 2^28
         for k in range(6):
-            total, out = totals[k], products[k, cy]
-            if width % 2:
-                total[width] = total[width - 1]
+            total, out = totals[k], products[k, block]
+            for x in range(width, DIRECTION_BLOCK * out.size):
+                total[x] = total[width - 1]
             for x in range(out.size):
-                out[x] = total[2 * x] + total[2 * x + 1]
+                four = total[DIRECTION_BLOCK * x :]
+                out[x] = (four[0] + four[1]) + (four[2] + four[3])
 
 
 @inner
@@ -210,7 +219,7 @@ def _leading_row(
     for i in range(direction.size):
         trace = sum_zz[i] + sum_yy[i] + sum_xx[i]
         whole = max(np.float32(trace), _ONE)  # a trace is 0 or at least 1
-        # A cell without a gradient is computed as one along z and then told apart.
+        # A block without a gradient is computed as one along z and then told apart.
         zz = _ONE if trace == 0 else np.float32(sum_zz[i]) / whole
         a = (
             zz,

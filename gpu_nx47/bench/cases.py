@@ -172,8 +172,8 @@ def _net(unit: dict[str, Any], sizes: tuple[int, ...]) -> dict[str, Any]:
 
 def _of_directions(room: Any, narrow: NDArray[np.uint16]) -> Iterator[Case]:
     # A run does these by tiles too; here on one thread: the array of directions has another shape, and is not cut.
-    yield Case("directions", (("directions", {"radius": 4}),), (narrow,), 2.375, whole=True)
-    direction, _ = room.directions(narrow, radius=4)
+    yield Case("directions", (("directions", {"radius": 2}),), (narrow,), 2 + 3 / 64, whole=True)
+    direction = _cells(room.directions(narrow, radius=2)[0], narrow.shape)
     disk, line = tables.disk_offsets((2.0, 4.0, 6.0)), tables.line_offsets((1.0, 0.0, -1.0, -2.0, -3.0))
     weights = np.full(disk.shape[1], (1 << 14) // disk.shape[1], np.int32)
     given: dict[str, Any] = {"phase": (0, 0, 0), "offsets": disk, "weights": weights, "shift": 14, "signed": False}
@@ -184,6 +184,15 @@ def _of_directions(room: Any, narrow: NDArray[np.uint16]) -> Iterator[Case]:
     call: tuple[str, dict[str, Any]] = ("directional_peak", {"phase": (0, 0, 0), "offsets": line})
     steps = np.ascontiguousarray(narrow >> 1).astype(np.int16)
     yield Case("directional_peak", (call,), (steps, direction), 4.25, whole=True)
+
+
+def _cells(direction: NDArray[np.uint16], shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    """Return the direction of each cell of 2 voxels; in an older tree that is what the kernel gives."""
+    for axis, length in enumerate(shape):
+        cells = -(-length // 2)
+        every = np.repeat(direction, -(-cells // direction.shape[axis]), axis=axis)
+        direction = every.take(range(cells), axis=axis)
+    return direction
 
 
 def _of_masks(narrow: NDArray[np.uint16]) -> Iterator[Case]:

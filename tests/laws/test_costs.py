@@ -136,14 +136,14 @@ def count(monkeypatch):
     return run
 
 
-def per_voxel(count, kernel, build, parameters, n=6):
-    """Return the ZYX coefficient of the count, over even shapes: a law may work on cells of 2 x 2 x 2 voxels."""
+def per_voxel(count, kernel, build, parameters, n=8):
+    """Return the ZYX coefficient of the count, over shapes of whole blocks of 4 x 4 x 4 voxels."""
     coefficient = 0
     for more in itertools.product((0, 1), repeat=3):
-        shape = (n + 2 * more[0], n + 2 * more[1], n + 2 * more[2])
+        shape = (n + 4 * more[0], n + 4 * more[1], n + 4 * more[2])
         arrays, own = build(shape)
         coefficient += (-1) ** (3 - sum(more)) * count(kernel, arrays, {**parameters, **own})
-    return coefficient / 8
+    return coefficient / 64
 
 
 def drawn(dtype):

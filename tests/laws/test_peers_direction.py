@@ -31,12 +31,12 @@ def draw_field(shape, phase):
 def tensors(smooth, radius):
     """Return the structure tensors in float64, gradients not rounded."""
     d = [ndimage.correlate1d(smooth.astype(np.float64), [-1 / 16, 0, 1 / 16], axis=a, mode="reflect") for a in range(3)]
-    result = np.empty((*((n + 1) // 2 for n in smooth.shape), 3, 3))
+    result = np.empty((*(-(-n // 4) for n in smooth.shape), 3, 3))
     for i in range(3):
         for j in range(3):
-            even = np.pad(d[i] * d[j], [(0, n % 2) for n in smooth.shape], mode="edge")
-            z, y, x = (n // 2 for n in even.shape)
-            box = even.reshape(z, 2, y, 2, x, 2).sum(axis=(1, 3, 5))
+            whole = np.pad(d[i] * d[j], [(0, -n % 4) for n in smooth.shape], mode="edge")
+            z, y, x = (n // 4 for n in whole.shape)
+            box = whole.reshape(z, 4, y, 4, x, 4).sum(axis=(1, 3, 5))
             for _ in range(2):
                 box = ndimage.uniform_filter(box, 2 * radius + 1, mode="reflect") * (2 * radius + 1) ** 3
             result[..., i, j] = box
@@ -70,10 +70,10 @@ def test_sheets_are_seen_to_face_where_they_face(seed):
     """A stack of plane sheets: one direction everywhere, at most half a step from theirs."""
     normal = np.random.default_rng([64, seed]).standard_normal(3)
     normal /= np.linalg.norm(normal)
-    z, y, x = np.indices((20, 22, 24))
+    z, y, x = np.indices((40, 42, 44))
     smooth = np.rint(30_000 + 9000 * np.sin(0.4 * (normal[0] * z + normal[1] * y + normal[2] * x))).astype(np.uint16)
     direction, planarity = law.directions(smooth)
-    inside = (slice(3, -3),) * 3
+    inside = (slice(2, -2),) * 3
     along = np.abs(direction_vectors()[direction[inside]] @ normal)
     assert np.arccos(along).max() < HALF_A_STEP + 0.02
     assert planarity[inside].min() > 230
@@ -89,12 +89,12 @@ def test_a_code_is_of_the_step_that_its_vector_is_in():
 
 
 def test_only_what_is_out_of_reach_of_any_gradient_has_no_direction():
-    """A cell sees the 3 voxels around each of its own, and both boxes."""
+    """A block sees the 3 voxels around each of its own, and both boxes."""
     smooth = np.full((3, 3, 60), 700, np.uint16)
-    smooth[:, :, 30] = 900
-    direction, planarity = law.directions(smooth, radius=2)
-    # Voxels 29 and 31 have gradients: cells 14 and 15, and 4 more on either side.
-    assert np.flatnonzero((direction != DIRECTION_NONE)[0, 0]).tolist() == list(range(10, 20))
+    smooth[:, :, 28] = 900
+    direction, planarity = law.directions(smooth, radius=1)
+    # Voxels 27 and 29 have gradients: blocks 6 and 7, and 2 more on either side.
+    assert np.flatnonzero((direction != DIRECTION_NONE)[0, 0]).tolist() == list(range(4, 10))
     assert np.array_equal(planarity == 255, direction != DIRECTION_NONE)
     assert not planarity[direction == DIRECTION_NONE].any()
 

@@ -24,7 +24,7 @@ MUTATIONS = [
     ("twin/_gaussian.py", ">> np.int32(2)", ">> np.int32(3)", "band_pass"),
     ("twin/_direction.py", "clear_row(total)", "clear_row(total[1:])", "directions"),
     ("twin/_direction.py", "min(z + 1, depth - 1)", "min(z + 2, depth - 1)", "directions"),
-    ("twin/_direction.py", "total[width] = total[width - 1]", "total[width] = total[width - 2]", "directions"),
+    ("twin/_direction.py", "total[x] = total[width - 1]", "total[x] = total[width - 2]", "directions"),
     ("twin/_direction.py", "+ np.int32(8)", "+ np.int32(7)", "directions"),
     ("twin/_direction.py", "yx[x] += dx[x] * dy[x]", "yx[x] += dx[x] * dz[x]", "directions"),
     ("twin/_direction.py", "reach = 2 * radius", "reach = 3 * radius", "directions"),

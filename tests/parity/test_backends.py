@@ -9,7 +9,8 @@ import pytest
 
 from cpu_fallback import costs, law
 
-OWN = {"NAME", "DIRECTION_NONE", "DIRECTION_OPPOSITE", "DIRECTION_STEPS", "probe", "to_device", "to_host"}
+CODES = {"DIRECTION_BLOCK", "DIRECTION_NONE", "DIRECTION_OPPOSITE", "DIRECTION_STEPS"}
+OWN = CODES | {"NAME", "probe", "to_device", "to_host"}
 
 
 @pytest.fixture

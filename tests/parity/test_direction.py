@@ -34,8 +34,8 @@ def test_directions(agree, seeds):
         codes = draw_codes(seed, np.uint16)
         agree("directions", codes, radius=1 + seed % 8)
         agree("directions", (codes >> 12) + np.uint16(draw_grey(seed).max()))
-        window = draw_window(np.random.default_rng([63, seed]), [(n + 1) // 2 for n in codes.shape])
-        window = tuple(slice(2 * w.start, min(2 * w.stop, n)) for w, n in zip(window, codes.shape, strict=True))
+        window = draw_window(np.random.default_rng([63, seed]), [-(-n // 4) for n in codes.shape])
+        window = tuple(slice(4 * w.start, min(4 * w.stop, n)) for w, n in zip(window, codes.shape, strict=True))
         agree("directions", codes, radius=1 + seed % 8, window=window)
 
 
@@ -146,10 +146,10 @@ def test_a_window_of_what_lies_along_is_that_of_the_whole():
         assert np.array_equal(law.directional_sum(codes, direction, **summed, window=window), whole[window])
         whole = law.directional_peak(codes, direction, **along)
         assert np.array_equal(law.directional_peak(codes, direction, **along, window=window), whole[window])
-        cells = draw_window(rng, [(n + 1) // 2 for n in codes.shape])
-        voxels = tuple(slice(2 * w.start, min(2 * w.stop, n)) for w, n in zip(cells, codes.shape, strict=True))
+        blocks = draw_window(rng, [-(-n // 4) for n in codes.shape])
+        voxels = tuple(slice(4 * w.start, min(4 * w.stop, n)) for w, n in zip(blocks, codes.shape, strict=True))
         for found, all_of in zip(law.directions(smooth, window=voxels), law.directions(smooth), strict=True):
-            assert np.array_equal(found, all_of[cells])
+            assert np.array_equal(found, all_of[blocks])
 
 
 def test_directional_profile_is_sums_of_one_place(agree):
@@ -199,8 +199,8 @@ REFUSED = [
     (ValueError, "radius in 1..8, got 9", "directions", [SMOOTH], {"radius": 9}),
     (TypeError, "radius as an integer, got 2.0", "directions", [SMOOTH], {"radius": 2.0}),
     (ValueError, "three slices", "directions", [SMOOTH], {"window": (slice(0, 3),) * 3}),
-    (ValueError, "whole cells", "directions", [SMOOTH], {"window": (slice(0, 2), slice(1, 3), slice(0, 4))}),
-    (ValueError, "whole cells", "directions", [SMOOTH], {"window": (slice(0, 2), slice(0, 1), slice(0, 4))}),
+    (ValueError, "whole blocks", "directions", [SMOOTH], {"window": (slice(0, 2), slice(2, 3), slice(0, 4))}),
+    (ValueError, "whole blocks", "directions", [SMOOTH], {"window": (slice(0, 2), slice(0, 2), slice(0, 4))}),
     (TypeError, "uint8 or uint16 or int16, got bool", "directional_sum", [CODES > 0, FIELD], SUM),
     (TypeError, "expected dtype uint16, got int16", "directional_sum", [CODES, FIELD.astype(np.int16)], SUM),
     (ValueError, "C-contiguous array", "directional_sum", [CODES, np.zeros((1, 2, 4), np.uint16)[..., ::2]], SUM),

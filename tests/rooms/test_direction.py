@@ -121,7 +121,7 @@ def test_a_profile_is_the_mean_along_the_sheet_voxels_away_along_the_normal(voxe
     normal = tables.direction_vectors()[field.direction]
     n = len(grey)
     for z, y, x in np.random.default_rng(voxels + 9).integers(0, n, (200, 3)).tolist():
-        place = np.rint(voxels * normal[z // 2, y // 2, x // 2]).astype(int) + np.array([z, y, x])
+        place = np.rint(voxels * normal[z // 4, y // 4, x // 4]).astype(int) + np.array([z, y, x])
         place = np.where(place < 0, -1 - place, np.where(place < n, place, 2 * n - 1 - place))  # reflected at the edges
         assert found[z, y, x] == mean[tuple(place)]
 
@@ -142,11 +142,11 @@ def test_sheetness_is_the_second_difference_of_the_profile_whatever_the_sign_of_
     assert found[0].any()
 
 
-def test_a_crop_of_the_field_gives_each_voxel_its_own_cell():
+def test_a_crop_of_the_field_gives_each_voxel_its_own_block():
     shape = (7, 9, 5)
-    cells = np.arange(4 * 5 * 3, dtype=np.uint16).reshape(4, 5, 3)
-    field = Field(cells, np.zeros(cells.shape, np.uint8))
-    whole = cells.repeat(2, 0).repeat(2, 1).repeat(2, 2)[:7, :9, :5]
+    blocks = np.arange(2 * 3 * 2, dtype=np.uint16).reshape(2, 3, 2)
+    field = Field(blocks, np.zeros(blocks.shape, np.uint8))
+    whole = blocks.repeat(4, 0).repeat(4, 1).repeat(4, 2)[:7, :9, :5]
     for piece in tiles(shape, (3, 4, 5)):
         for margin in (0, 1, 2):
             crop = piece.crop(margin)
@@ -173,20 +173,20 @@ def test_turned_normals_point_away_from_an_axis_that_drifts():
     assert same.any()
     assert not same.all()
     assert (turned.direction[~same] == direction.opposite(field.direction[~same])).all()
-    z, y, x = np.indices(field.direction.shape) * 2
+    z, y, x = np.indices(field.direction.shape) * 4
     normal = tables.direction_vectors()[turned.direction]
-    line = axis[np.minimum(z, len(axis) - 1)] / 8
-    outward = normal[..., 1] * (y + 0.5 - line[..., 0]) + normal[..., 2] * (x + 0.5 - line[..., 1])
+    line = axis[np.minimum(z + 2, len(axis) - 1)] / 8
+    outward = normal[..., 1] * (y + 1.5 - line[..., 0]) + normal[..., 2] * (x + 1.5 - line[..., 1])
     assert outward.min() > -1e-3
 
 
 def test_the_normals_of_a_ring_are_its_radii_and_its_planes_are_planar():
     grey, radius = ring()
     field = shown(grey).bearing.field
-    z, y, x = np.indices(field.direction.shape) * 2 + 0.5
+    z, y, x = np.indices(field.direction.shape) * 4 + 1.5
     away = np.stack([0 * z, y - 31.5, x - 31.5], axis=-1)
     away /= np.sqrt((away * away).sum(-1, keepdims=True))
-    near = (np.abs(radius[::2, ::2, ::2] - 22) < 6)[: len(z)]
+    near = (np.abs(radius[::4, ::4, ::4] - 22) < 6)[: len(z)]
     cosine = (tables.direction_vectors()[field.direction] * away).sum(-1)[near]
     assert np.quantile(cosine, 0.02) > 0.99
     assert np.median(field.planarity[near]) > 0.7 * 255

@@ -12,7 +12,7 @@ from gpu_nx47 import kernels
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(p for room in ("gpu_nx47", "cpu_fallback", "tests", "bench") for p in (ROOT / room).rglob("*.py"))
-CODES = {"DIRECTION_NONE", "DIRECTION_OPPOSITE", "DIRECTION_STEPS"}
+CODES = {"DIRECTION_BLOCK", "DIRECTION_NONE", "DIRECTION_OPPOSITE", "DIRECTION_STEPS"}
 NOT_KERNELS = CODES | {"NAME", "OPERATIONS", "probe", "to_device", "to_host"}
 
 # Frozen on the day the laws were written. A kernel leaves it when its port is here; none may be added.

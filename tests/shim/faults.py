@@ -76,7 +76,7 @@ SMALL = [
     ("_gradient", "z0 + c.z, y, x", "z0 + c.z, c.y, x", "stencils"),
     ("_gradient", "SHARP = 2, BAND = 4", "SHARP = 4, BAND = 2", "stencils"),
     ("_direction", "(high - low + 8) >> 4", "(high - low + 8) / 16", "directions"),
-    ("_direction", "voxel / 2 % 2, height - 1", "voxel / 2 % 2, height - 2", "directions"),
+    ("_direction", "voxel / EDGE % EDGE, height - 1", "voxel / EDGE % EDGE, height - 2", "directions"),
     ("_direction", "i + radius, length", "i + radius + 1, length", "directions"),
     ("_direction", "k < 5", "k < 4", "directions"),
     ("_direction", "b.xx > fmaxf", "b.xx >= fmaxf", "directions"),

@@ -57,7 +57,7 @@ CALLS = {
             "window": PART,
         },
     ),
-    "directions": ((CODES,), {"radius": 8, "window": (slice(2, 5), slice(0, 8), slice(36, 37))}),
+    "directions": ((CODES,), {"radius": 8, "window": (slice(4, 5), slice(0, 8), slice(36, 37))}),
     "erosion": ((MASK,), ELEMENT | {"radius": (9, 40, 0)}),
     "gather": ((CODES,), {"index": np.array([0, 7, CODES.size - 1])}),
     "gaussian": ((GREY,), {"taps": tables.gaussian_taps(2.0)}),

@@ -9,7 +9,7 @@ from answer import answer, make_root
 from cpu_fallback import law
 from gpu_nx47 import bank, kernels, rescue
 from gpu_nx47.backend import Meter
-from gpu_nx47.direction import CELL, Bearing, Field
+from gpu_nx47.direction import BLOCK, Bearing, Field
 from gpu_nx47.engine import DEVICE_BYTES, Engine, Tile, histogram
 from gpu_nx47.settings import NeuronSettings, Settings
 
@@ -163,8 +163,9 @@ def test_the_bytes_planned_for_a_voxel_are_those_it_takes(device):
     n, names = 48, Settings().features.bank
     grey = np.zeros((n, n, n), np.uint8)
     tile = Tile((0, 0, 0), grey.shape, grey.shape)
-    cells = (n // CELL,) * 3
-    bearing = Bearing(np.full((n, 2), 33, np.int32), Field(np.zeros(cells, np.uint16), np.zeros(cells, np.uint8), True))
+    blocks = (n // BLOCK,) * 3
+    field = Field(np.zeros(blocks, np.uint16), np.zeros(blocks, np.uint8), True)
+    bearing = Bearing(np.full((n, 2), 33, np.int32), field)
     features = bank.TileBank(Meter(kernels), grey, tile, bearing, bank.halo(names), names)
     kept = [features.codes(name) for name in names]
     assert 0.75 * DEVICE_BYTES < device.peak / n**3 <= DEVICE_BYTES
