@@ -64,10 +64,11 @@ def test_directions_along_an_axis_are_the_middle_of_its_face(agree, axis):
 
 def test_directions_where_no_axis_leads(agree):
     """Two or three axes alike: the first of equals, whatever the room."""
-    z, y, x = np.indices((12, 13, 14))
-    for sum_of in (z + y, y + x, z + x, z + y + x):
-        agree("directions", (sum_of * 100).astype(np.uint16), radius=2)
-        agree("directions", ((sum_of % 2) * 60_000).astype(np.uint16), radius=2)
+    for shape in ((12, 13, 14), (16, 16, 16)):
+        z, y, x = np.indices(shape)
+        for sum_of in (z + y, y + x, z + x, z + y + x):
+            agree("directions", (sum_of * 100).astype(np.uint16), radius=2)
+            agree("directions", ((sum_of % 2) * 60_000).astype(np.uint16), radius=2)
     apart = np.zeros((3, 32, 33), np.uint16)
     apart[1, 4, 4:20] = apart[1, 8:24, 28] = 60_000
     agree("directions", apart, radius=8)
