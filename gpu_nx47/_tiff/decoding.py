@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -75,17 +75,18 @@ def empty_stack(info: StackInfo, shape: Shape) -> NDArray[Any]:
 
 def _pages(data: bytes, info: StackInfo, out: NDArray[Any], threads: int) -> None:
     """Decode the pages into their places; of several faults, the one of the lowest page is raised."""
+    check = lzw.checker(out.nbytes)
 
     def some(run: range) -> None:
         for z in run:
-            _page(data, info.pages[z], out[z], z)
+            _page(data, info.pages[z], out[z], z, check)
 
     threads = max(1, min(threads, WORK_BYTES // (PAGE_COPIES * out[0].nbytes)))
     spread(len(info.pages), some, threads, "nx47-decode")
 
 
-def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
-    """Decode one page into `out` (y, x)."""
+def _page(data: bytes, page: Page, out: NDArray[Any], z: int, check: Callable[[bytes], None]) -> None:
+    """Decode one page into `out` (y, x); `check` is what LZW strips must pass."""
     for k, (y, x) in enumerate(_corners(page)):
         rows, columns = page.rows(k), page.block[1]
         want = page.segment_bytes(k)
@@ -93,7 +94,7 @@ def _page(data: bytes, page: Page, out: NDArray[Any], z: int) -> None:
         most = want if page.tiled else page.block[0] * columns * int(page.dtype[2:])
         segment = memoryview(data)[page.offsets[k] : page.offsets[k] + page.counts[k]]
         try:
-            raw = _segment(segment, page.compression, want, most)
+            raw = _segment(segment, page.compression, want, most, check)
         except CODEC_ERRORS as error:
             expected = f"{want} bytes from {page.counts[k]} at byte {page.offsets[k]}"
             raise Fault("a strip does not decode", expected=expected, found=str(error)[:200], page=z) from error
@@ -113,7 +114,7 @@ def _corners(page: Page) -> Iterator[tuple[int, int]]:
             yield y, x
 
 
-def _segment(segment: memoryview, compression: int, want: int, most: int) -> Any:
+def _segment(segment: memoryview, compression: int, want: int, most: int, check: Callable[[bytes], None]) -> Any:
     """Return the bytes of one strip or tile, never more than one above `most`, so that an excess shows."""
     if compression == NONE:
         return segment[:most]
@@ -129,7 +130,7 @@ def _segment(segment: memoryview, compression: int, want: int, most: int) -> Any
         codecs = {LZW: imagecodecs.lzw_decode, ZSTD: imagecodecs.zstd_decode}
         packed = bytes(segment)
         if compression == LZW:
-            lzw.check(packed)
+            check(packed)
         return memoryview(codecs[compression](packed, out=bytearray(most + 1)))
     if compression == LZW and most <= fallback.MOST_BYTES:
         return fallback.lzw(bytes(segment), want, most)

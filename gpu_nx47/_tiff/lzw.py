@@ -7,7 +7,8 @@ which may end the process. So each table's first and last codes are checked here
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 CLEAR, END, FIRST = 256, 257, 258
 MOST_CODES: Final = 4096 - FIRST + 1
 """Data codes from one Clear to the next: the first adds no entry to the table, and 12 bits name 4096."""
+
+WORTH_COMPILING: Final = 1 << 23
+"""Bytes of a stack from which on the compiled check is used: compiling it takes half a second, once."""
 
 _WIDTHS: Final = 9 + np.searchsorted([254, 766, 1790], np.arange(MOST_CODES + 1), side="right")
 """Bits of the k-th code after a Clear: TIFF widens one code before its table needs it."""
@@ -30,6 +34,23 @@ _FULL: Final = int(_ENDS[-1])
 _LONGEST: Final = _FULL + 7 >> 3
 """Bytes of a full table that begins within a byte."""
 _MASKS: Final = ((1 << _WIDTHS) - 1).astype(np.uint32)
+
+
+def checker(size: int) -> Callable[[bytes], None]:
+    """Return `check` for the strips of a stack of so many bytes: where it is worth it, what is compiled goes first.
+
+    Not where Numba is not loaded anyhow: loading it takes half a second, and more memory than the child of
+    `decode_apart` has.
+    """
+    if size < WORTH_COMPILING or sys.modules.get("numba") is None:
+        return check
+    from gpu_nx47._tiff.lzw_compiled import BEHIND, good
+
+    def quickly(segment: bytes) -> None:
+        if not good(np.frombuffer(segment + bytes(BEHIND), np.uint8), len(segment)):
+            check(segment)  # says what is wrong
+
+    return quickly
 
 
 def check(segment: bytes) -> None:
