@@ -236,8 +236,7 @@ def voted(
     backend = engine.backend
     offsets = tables.disk_offsets(VOTE)
     weights = mean_weights(offsets.shape[1])
-
-    whole = np.zeros_like(probability)
+    whole = engine.room(probability.shape, np.uint16)
 
     def work(tile: Tile) -> NDArray[np.int64]:
         crop = tile.crop(VOTE_REACH)

@@ -26,7 +26,7 @@ from gpu_nx47.spread import spread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from gpu_nx47.backend import Backend
 
@@ -225,6 +225,11 @@ class Engine:
         z, y, x = self.tile
         other.tile = (max(1, z // parts), y, x)
         return other
+
+    def room(self, shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array for what tiles will put into it; 0 where this engine does not work."""
+        everywhere = self._pieces is None and not self._slabs
+        return np.empty(shape, dtype) if everywhere else np.zeros(shape, dtype)
 
     @contextmanager
     def aside(self, shape: tuple[int, ...] = ()) -> Iterator[ThreadPoolExecutor | None]:

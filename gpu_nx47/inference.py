@@ -130,7 +130,7 @@ class _Work:
         self._places = places
         self._names = tuple(dict.fromkeys((*unit.features, *wanted.features)))
         self.wanted = wanted
-        self.whole = np.zeros(grey.shape, np.uint16)
+        self.whole = engine.room(grey.shape, np.uint16)
         self.cells = None if places is None else np.empty(grey.shape, np.uint16)
         self.counts = np.zeros(65_536, np.int64)
         self.saved: dict[str, NDArray] = {}

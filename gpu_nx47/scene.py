@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -68,12 +69,18 @@ class View:
     bearing: Bearing
     slabs: Sequence[slice]
     """Slices that features are measured in."""
-    index: NDArray[np.int64]
-    """Flat indices in the box of the voxels drawn there, ascending."""
-    order: NDArray[np.int64]
-    """Number of each one's draw."""
+    plane: int
+    """Voxels of a slice."""
+    seed: int
+    count: int
+    """Voxels drawn in the slabs, where any are asked for."""
     grey_counts: NDArray[np.int64]
     """Exact histogram of the box."""
+
+    @cached_property
+    def drawn(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Flat indices in the box of the voxels drawn, ascending, and the number of each one's draw."""
+        return survey.draw_within(self.seed, self.slabs, self.plane, self.count)
 
     @property
     def axis_used(self) -> bool:
@@ -90,7 +97,7 @@ class View:
         drawn: bool = True,
     ) -> bank.Measured:
         """Measure features in the view's slabs, and at the drawn voxels."""
-        index = self.index if drawn else np.zeros(0, np.int64)
+        index = self.drawn[0] if drawn else np.zeros(0, np.int64)
         return bank.measure(engine.within(self.slabs), grey, names, self.bearing, index, progress)
 
 
@@ -120,8 +127,7 @@ def look(
     axis, bearing = orient(engine, grey, index, progress, line, sided=sided)
     z, y, x = grey.shape
     slabs = survey.measured_slabs((z, y, x), settings.features.measured)
-    index, order = survey.draw_within(seed, slabs, y * x, count)
-    return View(axis, bearing, slabs, index, order, histogram(engine.backend, grey, engine.threads))
+    return View(axis, bearing, slabs, y * x, seed, count, histogram(engine.backend, grey, engine.threads))
 
 
 def measure(
@@ -158,10 +164,11 @@ def measure(
     (cut,) = stats.otsu(view.grey_counts, 2)
     contrast = stats.class_mean(view.grey_counts, cut + 1, 255) - stats.class_mean(view.grey_counts, 0, cut)
     labels = survey.pseudo_labels(drawn.samples[FACE].astype(np.float64) * bank.feature(FACE).step, contrast)
-    keep = balanced(labels, view.order, samples)
+    index, order = view.drawn
+    keep = balanced(labels, order, samples)
     histograms = {name: drawn.histograms[name] for name in names}
     at_sample = {name: drawn.samples[name][keep] for name in names}
-    scene = Scene(view.axis, view.bearing, labels, view.index[keep], labels[keep], view.grey_counts, view.slabs)
+    scene = Scene(view.axis, view.bearing, labels, index[keep], labels[keep], view.grey_counts, view.slabs)
     return scene, bank.Measured(histograms, at_sample)
 
 

@@ -82,12 +82,19 @@ def test_packages_are_told_without_loading_them():
 
 
 def test_a_missing_core_package_is_none_and_a_missing_extra_is_absent(monkeypatch):
-    def version(name):
+    class Found:
+        version = "1.0"
+
+        @staticmethod
+        def read_text(name):
+            """Return nothing: it was not installed by a wheel."""
+
+    def distribution(name):
         if name in ("numba", "cupy-cuda12x"):
             raise room.importlib.metadata.PackageNotFoundError(name)
-        return "1.0"
+        return Found
 
-    monkeypatch.setattr(room.importlib.metadata, "version", version)
+    monkeypatch.setattr(room.importlib.metadata, "distribution", distribution)
     found = room.packages()
     assert found["numba"] is None
     assert "cupy-cuda12x" not in found
@@ -238,3 +245,13 @@ def test_with_plenty_of_memory_volumes_stay_too_until_all_is_given_back():
     assert plenty < 10**6 < 10**8 < then
     assert rest < 10**7 < 10**8 < usual
     assert end > 3 * 10**7
+
+
+def test_versions_are_those_that_the_packages_state():
+    import importlib.metadata
+
+    stated = {found.name: found.version for found in importlib.metadata.distributions()}
+    assert len(stated) > 5
+    for name, version in stated.items():
+        assert room.version_of(name) == version
+    assert room.version_of("no-such-package") is None
