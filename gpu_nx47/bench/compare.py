@@ -42,9 +42,9 @@ APART_MARGIN: Final = 0.10
 """Of results measured apart, between which the machine changed."""
 LEVEL: Final = 0.01
 """Chance that any kernel at all is told slower where none is beyond the margin."""
-GENERATIONS: Final = 3
-PAIRS: Final = 21
-"""In each generation of workers."""
+GENERATIONS: Final = 5
+PAIRS: Final = 13
+"""In each generation of workers: where one of five lies badly, the pairs of the others tell the same."""
 AGAIN: Final = 2
 """Times that what differs is measured once more: the pairs of one generation share where their processes lie."""
 
