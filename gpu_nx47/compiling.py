@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HELPER_BYTES: Final = 300 * MB
 """What the helper takes at most: it compiles, and holds no volume."""
+_HELPED: Final[set[Path]] = set()
+"""Caches that a run of this process has had a helper for: to a later run it could bring nothing."""
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def _helps(backend: Backend | Any, threads: int) -> bool:
         return False
     from cpu_fallback.twin import _jit
 
-    return _jit.compiled_here() and _jit.folder() is not None
+    return _jit.compiled_here() and _jit.folder() not in {None, *_HELPED}
 
 
 def _room(outlook: dict[str, Any]) -> int:
@@ -65,18 +67,21 @@ def _room(outlook: dict[str, Any]) -> int:
 def _start() -> _Helper | None:
     from cpu_fallback.twin import _jit
 
+    home = _jit.folder()
+    assert home is not None
     try:
-        helper = _Helper(str(_jit.folder()))
+        helper = _Helper(home)
     except OSError:  # no process, or no folder: the run is as it was
         return None
     helper.start()
+    _HELPED.add(home)
     return helper
 
 
 class _Helper(threading.Thread):
     """The process, and the thread that takes over what it compiles."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: Path) -> None:
         super().__init__(name="nx47-compile", daemon=True)
         self._folder = tempfile.mkdtemp(prefix=".nx47-", dir=home)  # links reach no other disk
         try:

@@ -211,6 +211,16 @@ def test_the_end_of_a_block_ends_the_helper_at_once(empty, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_later_run_of_a_process_has_none(empty, monkeypatch):
+    instead(monkeypatch, "")
+    helpers, start = [], compiling._start
+    monkeypatch.setattr(compiling, "_start", lambda: helpers.append(start()) or helpers[-1])
+    for _ in range(2):
+        with compiling.beside(backend(), 2, PLENTY):
+            pass
+    assert len(helpers) == 1
+
+
 def test_a_killed_run_leaves_no_helper_and_no_cache_of_it(tmp_path):
     command = [sys.executable, "-c", HELPED, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
