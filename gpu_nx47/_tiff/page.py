@@ -70,7 +70,9 @@ def read_page(reader: Reader, tags: dict[int, Entry], k: int, room: int) -> Page
             if default is None:
                 raise Fault(f"tag {w.NAMES[tag]} is missing", expected="the tag", found="none", page=k)
             return default
-        number = tags[tag].number
+        number, letter = tags[tag].number, w.INTEGERS.get(tags[tag].kind)
+        if number == 1 and letter is not None:  # what nearly all are
+            return int(struct.unpack_from(reader.order + letter, reader.data, tags[tag].at)[0])
         values = set(reader.integers(tags[tag], tag, k)) if number <= MAX_VALUES else set()
         if len(values) != 1:
             raise Fault(f"tag {w.NAMES[tag]} has several values", expected="one", found=f"{number}", page=k)

@@ -48,9 +48,9 @@ def test_the_array_does_not_depend_on_the_threads(monkeypatch, hide, threads, op
 def test_of_several_damaged_pages_the_lowest_is_named(monkeypatch, threads, bad):
     real = decoding._page
 
-    def slow_at_the_lowest(data, page, out, z):
+    def slow_at_the_lowest(data, page, out, z, check):
         time.sleep(0.02 if z == min(bad) else 0)
-        real(data, page, out, z)
+        real(data, page, out, z, check)
 
     monkeypatch.setattr(decoding, "_page", slow_at_the_lowest)
     data = spoil(lzw(), *bad)
@@ -62,10 +62,10 @@ def test_of_several_damaged_pages_the_lowest_is_named(monkeypatch, threads, bad)
 def test_a_damaged_page_stops_the_rest_and_leaves_no_thread(monkeypatch):
     real, done = decoding._page, []
 
-    def counted(data, page, out, z):
+    def counted(data, page, out, z, check):
         done.append(z)
         time.sleep(0.002)
-        real(data, page, out, z)
+        real(data, page, out, z, check)
 
     monkeypatch.setattr(decoding, "_page", counted)
     data = spoil(lzw(np.repeat(STACK, 10, axis=0)), 0)
