@@ -17,13 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-
     from gpu_nx47.backend import Backend
     from gpu_nx47.settings import Settings
     from gpu_nx47.volume import Source
-
-    _Layout = tuple[plan.Shape, np.dtype[Any], int]
 
 _GIVEN: Final = "--memory"
 _FOUND: Final = "the memory that is available"
@@ -53,7 +49,7 @@ class Budget:
         self._settings = settings
         self._threads = threads
         self._law = backend.NAME == "law"
-        self._layouts: dict[tuple[str, tuple[int, int] | None], _Layout] = {}
+        self._layouts: dict[tuple[str, tuple[int, int] | None], load.Layout] = {}
         hardware.share_one_pool()
         hardware.release_memory()
         taken = hardware.rss_bytes()
@@ -136,10 +132,20 @@ class Budget:
         return {**limits, "planned_bytes": planned, "too_large": too_large}
 
     def _job(self, source: Source, others: bool) -> Job:
-        shape, dtype, size = self._layout(source)
+        shape, dtype, size, _ = self._layout(source)
         return Job.of(shape, dtype, size, self._settings, threads=self._threads, law=self._law, others=others)
 
-    def _layout(self, source: Source) -> _Layout:
+    def headers(self, source: Source) -> tuple[tuple[int, int, int], bool] | None:
+        """Return what `source.headers` does of a stack, from what is known of its headers already."""
+        if source.files != (source.path,):
+            return None
+        try:
+            found = self._layout(source)
+        except InputError:
+            return None
+        return found.shape, found.counted
+
+    def _layout(self, source: Source) -> load.Layout:
         """Return what `load.read_layout` does; while a file is the same its headers are read once for all plans."""
         key = source.id, _stamp(source.files[0])
         if None in key or key not in self._layouts:

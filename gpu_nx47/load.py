@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -135,15 +135,26 @@ def digest(source: Source) -> str:
     return found.hexdigest()
 
 
-def read_layout(source: Source, *, limit_bytes: int = LIMIT_BYTES) -> tuple[Shape, np.dtype[Any], int]:
-    """Return shape, type of voxel and bytes of the largest file of a source, by its headers alone.
+class Layout(NamedTuple):
+    """What the headers of a source tell."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    file_bytes: int
+    """Of its largest file."""
+    counted: bool
+    """The description of a stack tells its number of pages."""
+
+
+def read_layout(source: Source, *, limit_bytes: int = LIMIT_BYTES) -> Layout:
+    """Return what a source is, by its headers alone.
 
     Raises as `load` does where they are refused; of a folder of slices only the first is looked into.
     """
     sliced = _is_sliced(source)
     info = inspect_file(source.files[0], single=sliced, limit_bytes=limit_bytes)
     shape = (len(source.files), *info.shape[1:]) if sliced else info.shape
-    return shape, info.dtype, max(map(_size, source.files))
+    return Layout(shape, info.dtype, max(map(_size, source.files)), info.counted and not sliced)
 
 
 def read_shape(source: Source) -> Shape:

@@ -315,7 +315,7 @@ class _Run:
             self.emit(Alert.of("LABELS_UNUSED", len(self.found.train), 0).event())
         outlook = self.budget.outlook(self.found.sources)
         self.emit(Event("STEP", {"name": "memory_planned", "file": None, **outlook}))
-        for name, shape, usual in source.differing_shapes(self.found.sources):
+        for name, shape, usual in source.differing_shapes(self.found.sources, self.budget.headers):
             self.emit(Alert.of("SHAPE_DIFFERS", list(shape), list(usual), name).event())
         return outlook
 

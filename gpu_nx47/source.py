@@ -91,35 +91,7 @@ def discover(root: Path | str | None, *, kaggle_input: Path = KAGGLE_INPUT) -> D
     return Discovery(root, layout, tuple(sources), train, total, folders, suffixes)
 
 
-def differing_shapes(sources: Iterable[Source]) -> Iterator[tuple[str, Shape, Shape]]:
-    """Yield the id and shape of each stack whose shape is doubtful, with the shape of what it is compared with.
-
-    Parameters
-    ----------
-    sources : iterable of Source
-        Only headers are read; files that are refused and folders of slices are passed over.
-
-    Notes
-    -----
-    A stack cut between two pages, whose file tells no number of pages, looks whole. Two things can tell: its label
-    (`x_labels/` beside `x_images/`) has another shape; or it has fewer pages than more than half of the stacks with
-    pages of its size, itself counted, have in common.
-    """
-    stacks = [(source, *told) for source in sources if (told := _headers(source)) is not None]
-    depths: dict[tuple[int, ...], Counter[int]] = {}
-    for _, shape, _ in stacks:
-        depths.setdefault(shape[1:], Counter())[shape[0]] += 1
-    for source, shape, counted in stacks:
-        alike = depths[shape[1:]]
-        usual, times = alike.most_common(1)[0]
-        label = _headers(stack(_label_path(source.path)))
-        if label is not None and label[0] != shape:
-            yield source.id, shape, label[0]
-        elif not counted and shape[0] < usual and 2 * times > alike.total():
-            yield source.id, shape, (usual, *shape[1:])
-
-
-def _headers(source: Source) -> tuple[Shape, bool] | None:
+def headers(source: Source) -> tuple[Shape, bool] | None:
     """Return a stack's shape, and whether its description tells the number of pages; None where it is refused."""
     from gpu_nx47._tiff import inspect_file
 
@@ -128,6 +100,38 @@ def _headers(source: Source) -> tuple[Shape, bool] | None:
     except InputError:  # a folder of slices too
         return None
     return info.shape, info.counted
+
+
+def differing_shapes(
+    sources: Iterable[Source], told: Callable[[Source], tuple[Shape, bool] | None] = headers
+) -> Iterator[tuple[str, Shape, Shape]]:
+    """Yield the id and shape of each stack whose shape is doubtful, with the shape of what it is compared with.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        Only headers are read; files that are refused and folders of slices are passed over.
+    told : callable
+        As `headers`; where the stacks' headers are known already, they need not be read again.
+
+    Notes
+    -----
+    A stack cut between two pages, whose file tells no number of pages, looks whole. Two things can tell: its label
+    (`x_labels/` beside `x_images/`) has another shape; or it has fewer pages than more than half of the stacks with
+    pages of its size, itself counted, have in common.
+    """
+    stacks = [(source, *found) for source in sources if (found := told(source)) is not None]
+    depths: dict[tuple[int, ...], Counter[int]] = {}
+    for _, shape, _ in stacks:
+        depths.setdefault(shape[1:], Counter())[shape[0]] += 1
+    for source, shape, counted in stacks:
+        alike = depths[shape[1:]]
+        usual, times = alike.most_common(1)[0]
+        label = headers(stack(_label_path(source.path)))
+        if label is not None and label[0] != shape:
+            yield source.id, shape, label[0]
+        elif not counted and shape[0] < usual and 2 * times > alike.total():
+            yield source.id, shape, (usual, *shape[1:])
 
 
 def _label_path(image: Path) -> Path:

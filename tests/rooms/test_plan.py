@@ -164,7 +164,7 @@ def test_what_fits_only_with_small_tiles_has_the_same_bytes(still, tmp_path):
     few = {**to_json(SMALL), "features": {"fixed": ["grad_mag", "proj_mean"]}, "backend": "law", "threads": 1}
     free = budget.Budget(from_mapping(few), law, 1)
     (item,) = source.discover(tmp_path / "1.tif").sources
-    shape, dtype, size = load.read_layout(item)
+    shape, dtype, size, _ = load.read_layout(item)
     alone = Job.of(shape, dtype, size, from_mapping(few), threads=1, law=True, others=False)
     limit = plan.plan(alone, free.base, SMALL.tile, tight=True).bytes - 5 * MB
     zips, plans, tiles = [], [], []
@@ -212,13 +212,14 @@ def test_the_layout_is_read_from_the_headers_alone(tmp_path):
     write(tmp_path / "stack.tif", (5, 40, 41))
     (item,) = source.discover(tmp_path / "stack.tif").sources
     size = (tmp_path / "stack.tif").stat().st_size
-    assert load.read_layout(item) == ((5, 40, 41), np.dtype("uint8"), size)
+    assert load.read_layout(item) == ((5, 40, 41), np.dtype("uint8"), size, True)
     slices = tmp_path / "slices"
     slices.mkdir()
     for k in range(3):
         tifffile.imwrite(slices / f"{k}.tif", np.ones((30, 31), np.uint16))
     (item,) = source.discover(slices).sources
     assert load.read_layout(item)[:2] == ((3, 30, 31), np.dtype("uint16"))
+    assert budget.Budget(SMALL, law, 2).headers(item) is source.headers(item) is None
 
 
 def test_headers_are_read_once_for_all_plans_of_a_file_that_stays_the_same(tmp_path, monkeypatch):
@@ -230,10 +231,13 @@ def test_headers_are_read_once_for_all_plans_of_a_file_that_stays_the_same(tmp_p
     for _ in range(2):
         free.outlook([item])
         assert free.plan(item, others=False).stages
+        assert free.headers(item) == source.headers(item) == ((5, 40, 41), True)
     assert read == ["stack"]
     write(path, (6, 40, 41))
     assert free._job(item, False).shape == (6, 40, 41)
+    assert free.headers(item) == ((6, 40, 41), True)
     path.unlink()
+    assert free.headers(item) is None
     with pytest.raises(InputError):
         free.plan(item, others=False)
 

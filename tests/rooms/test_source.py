@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from cpu_fallback import law
+from gpu_nx47 import budget
 from gpu_nx47.errors import UsageError
+from gpu_nx47.settings import Settings
 from gpu_nx47.source import SLUG, differing_shapes, discover, natural_key
 
 
@@ -168,7 +171,11 @@ def test_natural_order():
 
 
 def differing(root):
-    return list(differing_shapes(discover(root).sources))
+    """Return what differs, by headers that are read and by those that a budget knows."""
+    sources = discover(root).sources
+    found = list(differing_shapes(sources))
+    assert list(differing_shapes(sources, budget.Budget(Settings(), law, 2).headers)) == found
+    return found
 
 
 def test_a_stack_with_fewer_pages_than_most_beside_it_is_named(tmp_path):
