@@ -8,7 +8,7 @@ of each cell of 2 x 2 x 2 voxels, eight of which a block has.
 Notes
 -----
 A tensor is summed over 36 voxels an axis, so that its direction hardly differs from one cell to the next. Measured in
-each cell it took five times as long, and sixteen phantoms scored the same (bench/results/quality.txt).
+each cell it took four times as long, and sixteen phantoms scored a little less (bench/results/quality.txt).
 """
 
 from __future__ import annotations

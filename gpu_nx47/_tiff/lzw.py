@@ -39,7 +39,7 @@ _MASKS: Final = ((1 << _WIDTHS) - 1).astype(np.uint32)
 def checker(size: int) -> Callable[[bytes], None]:
     """Return `check` for the strips of a stack of so many bytes: where it is worth it, what is compiled goes first.
 
-    Not where Numba is not loaded anyhow: loading it takes half a second, and more memory than the child of
+    Not where Numba is not loaded anyhow: loading it takes a quarter of a second, and more memory than the child of
     `decode_apart` has.
     """
     if size < WORTH_COMPILING or sys.modules.get("numba") is None:

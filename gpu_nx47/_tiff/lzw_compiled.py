@@ -18,8 +18,8 @@ BEHIND: Final = 8
 """Bytes behind a strip that are looked at, too: eight are read at once."""
 
 _U = np.uint64  # unsigned throughout: an index that may be negative costs a comparison at each byte
-_ZERO, _ONE, _TWO, _FOUR, _GROUP = _U(0), _U(1), _U(2), _U(4), _U(16)
-_CLEAR, _END, _HALF = _U(256), _U(257), _U(128)
+_ZERO, _ONE, _FOUR, _GROUP = _U(0), _U(1), _U(4), _U(16)
+_END, _HALF = _U(257), _U(128)  # half of a Clear, and of an End without its last bit
 _NARROW, _WIDE = _U(9), _U(12)
 _MOST = np.array([254, 512, 1024, 2050], np.uint64)
 """Codes of 9, 10, 11 and 12 bits in a full table, the Clear or End behind it included."""

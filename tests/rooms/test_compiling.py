@@ -210,7 +210,6 @@ def test_the_end_of_a_block_ends_the_helper_at_once(empty, monkeypatch):
     assert list(empty.iterdir()) == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_later_run_of_a_process_has_none(empty, monkeypatch):
     instead(monkeypatch, "")
     helpers, start = [], compiling._start
@@ -221,6 +220,7 @@ def test_a_later_run_of_a_process_has_none(empty, monkeypatch):
     assert len(helpers) == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_run_leaves_no_helper_and_no_cache_of_it(tmp_path):
     command = [sys.executable, "-c", HELPED, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:

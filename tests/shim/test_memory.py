@@ -11,6 +11,8 @@ from gpu_nx47 import bank, kernels, rescue
 from gpu_nx47.backend import Meter
 from gpu_nx47.direction import BLOCK, Bearing, Field
 from gpu_nx47.engine import DEVICE_BYTES, Engine, Tile, histogram
+from gpu_nx47.inference import Wanted, infer
+from gpu_nx47.neuron import Scaling, Unit
 from gpu_nx47.settings import NeuronSettings, Settings
 
 RNG = np.random.default_rng(47)
@@ -39,6 +41,24 @@ def same(one, other):
         and np.array_equal(one.samples[n], other.samples[n])
         for n in NAMES
     )
+
+
+def test_a_given_neuron_counts_its_features_in_slabs_as_the_law_does(device):
+    """Of slices cut out of a tile that lies on the device."""
+    number = len(NAMES)
+    scaling = Scaling(np.zeros(number, np.float32), np.full(number, 0.01, np.float32))
+    unit = Unit(NAMES, scaling, np.ones(number, np.float32), np.float32(0.1))
+    wanted = Wanted(slabs=[slice(1, 3), slice(4, 8)])
+    found, expected = (
+        infer(Engine(Meter(backend), tile, 1), GREY, unit, Bearing(AXIS), wanted=wanted)
+        for backend, tile in ((kernels, (5, 8, 20)), (law, (9, 14, 20)))
+    )
+    assert np.array_equal(found.probability, expected.probability)
+    assert list(found.histograms) == list(NAMES)
+    for name in NAMES:
+        assert found.histograms[name].low == expected.histograms[name].low
+        assert found.histograms[name].total == 6 * GREY[0].size
+        assert np.array_equal(found.histograms[name].counts, expected.histograms[name].counts)
 
 
 def count_allocations(device):
