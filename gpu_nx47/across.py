@@ -6,6 +6,7 @@ lose the noise; where that step is sharpest along the normal, there is the face.
 
 from __future__ import annotations
 
+from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,8 @@ STEP_REACH: Final = 2
 VOTE: Final = (3.0, 6.0)
 """Radii of the rings of voxels that have a say in a voxel's probability."""
 VOTE_REACH: Final = 6
+VOTE_PARTS: Final = 4
+"""Times that tiles of the vote are thinner than those of features."""
 FARTHEST: Final = max(reach for ends in OFFSET_FEATURES.values() for reach in ends)
 RIDGE_WEIGHTS: Final = (2, -1, -1)
 RIDGE_SHIFT: Final = 2
@@ -214,13 +217,13 @@ class Across:
         return self._backend.to_device(opposite(direction) if back else direction), phase
 
 
-def voted(
+def vote(
     engine: Engine,
     probability: NDArray[np.uint16],
     field: Field,
     progress: Callable[[int, int], Any] | None = None,
-) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
-    """Return the mean of a box's probability along the sheets, and its exact histogram.
+) -> NDArray[np.int64]:
+    """Put the mean of a box's probability along the sheets in its place, and return the mean's exact histogram.
 
     A face goes on along its sheet: a voxel that stands alone is outvoted by its neighbours, a pinhole filled by them.
 
@@ -228,17 +231,21 @@ def voted(
     ----------
     engine : Engine
     probability : numpy.ndarray of uint16
-        Of the valid box.
+        Of the valid box; overwritten where the engine works.
     field : Field
     progress : callable, optional
         Called with (tiles done, tiles).
+
+    Notes
+    -----
+    Tiles are thin, as their margins are read and not computed. A tile's means wait until no tile looks at its voxels
+    any more: a few tiles are held beside the box, where a second box was.
     """
     backend = engine.backend
     offsets = tables.disk_offsets(VOTE)
     weights = mean_weights(offsets.shape[1])
-    whole = engine.room(probability.shape, np.uint16)
 
-    def work(tile: Tile) -> NDArray[np.int64]:
+    def work(tile: Tile) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
         crop = tile.crop(VOTE_REACH)
         direction, phase = field.cut(crop)
         found = backend.directional_sum(
@@ -251,11 +258,20 @@ def voted(
             signed=False,
             window=tile.within(0, VOTE_REACH),
         )
-        whole[tile.core] = backend.to_host(found)  # here: results that wait would be kept
-        counted: NDArray[np.int64] = backend.histogram(found)
-        return counted
+        return backend.to_host(found), backend.histogram(found)
 
     counts = np.zeros(65_536, np.int64)
-    for _, part_counts in engine.map(probability.shape, work, progress):
+    waiting: deque[tuple[Tile, NDArray[np.uint16]]] = deque()
+    for tile, (means, part_counts) in engine.thinner(VOTE_PARTS).map(probability.shape, work, progress):
         counts += part_counts
-    return whole, counts
+        # No tile behind this one in raster order begins before its first slice.
+        while waiting and waiting[0][0].stop[0] + VOTE_REACH <= tile.start[0]:
+            _settle(probability, *waiting.popleft())
+        waiting.append((tile, means))
+    while waiting:
+        _settle(probability, *waiting.popleft())
+    return counts
+
+
+def _settle(probability: NDArray[np.uint16], tile: Tile, means: NDArray[np.uint16]) -> None:
+    probability[tile.core] = means

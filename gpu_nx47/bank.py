@@ -186,11 +186,12 @@ class TileBank:
         pieces = self.tile.parts(PART_VOXELS)
         if len(pieces) == 1:
             return [self]
-        if self._scales:
-            self.smooth(self._scales[0], 1)
+        # In this order: what lies along the sheets is forgotten, if no part needs it, before Gaussians are held.
+        self._whole = {name: self.codes(name) for name in names if base(name) not in IN_PARTS}
         if any(base(name) in ("along_mean", "profile") for name in names):
             self.across.along()
-        self._whole = {name: self.codes(name) for name in names if base(name) not in IN_PARTS}
+        if self._scales:
+            self.smooth(self._scales[0], 1)
         return [self._of(piece) for piece in pieces]
 
     def _of(self, piece: Tile) -> TileBank:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gpu_nx47.engine import Engine, Slices, Tile
+    from gpu_nx47.engine import Engine, Shape, Slices, Tile
 
 BLOCK: Final = DIRECTION_BLOCK
 """Edge of a block, voxels."""
@@ -41,6 +41,9 @@ RADIUS: Final = 2
 """Of each of the two box sums over the tensor, blocks: a Gaussian of 8 voxels."""
 HALO: Final = 2 * RADIUS + 2
 """Blocks around a block that can change its direction: both boxes, the gradient and G(1)."""
+THICKER: Final = 3
+"""Times the slices of the features' tiles, at most: of a voxel a seventh as many bytes are held, and the margin of 24
+voxels to either side is measured again by each tile."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,25 @@ class Field:
         z, y, x = (slice(s.start // CELL, -(-s.stop // CELL)) for s in crop)
         phase = (crop[0].start % CELL, crop[1].start % CELL, crop[2].start % CELL)
         return np.ascontiguousarray(self.cells[z, y, x]), phase
+
+
+def tile_of(tile: Shape, shape: tuple[int, ...], threads: int) -> Shape:
+    """Return the blocks of a tile that directions are measured in: thicker than those of features, one size for all.
+
+    Parameters
+    ----------
+    tile : tuple of int
+        Voxels of the features' tiles.
+    shape : tuple of int
+        Voxels of the box.
+    threads : int
+        Tiles worked on at once; each gets as many of them, if they need not be thinner than `tile` for that.
+    """
+    z, y, x = (max(1, size // BLOCK) for size in tile)
+    depth = -(-shape[0] // BLOCK)
+    pieces = -(-depth // (THICKER * z))
+    pieces = min(-(-pieces // threads) * threads, -(-depth // z))
+    return -(-depth // pieces), y, x
 
 
 def measure(engine: Engine, grey: NDArray[np.uint8], progress: Callable[[int, int], Any] | None = None) -> Field:
@@ -97,7 +119,8 @@ def measure(engine: Engine, grey: NDArray[np.uint8], progress: Callable[[int, in
         return backend.to_host(direction), backend.to_host(planarity)
 
     field = Field(np.empty(shape, np.uint16), np.empty(shape, np.uint8))
-    for tile, (direction, planarity) in engine.coarser(BLOCK).map(shape, work, progress):
+    pieces = engine.shaped(tile_of(engine.tile, grey.shape, engine.threads))
+    for tile, (direction, planarity) in pieces.map(shape, work, progress):
         field.direction[tile.core], field.planarity[tile.core] = direction, planarity
     return field
 

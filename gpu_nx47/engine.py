@@ -201,9 +201,9 @@ class Engine:
         self._slabs: Sequence[slice] = ()
 
     def on(self, pieces: Sequence[Tile]) -> Engine:
-        """Return an engine that works on these tiles alone, whatever the size of its own."""
+        """Return an engine that works on these tiles alone, in raster order, whatever the size of its own."""
         other = copy(self)
-        other._pieces = pieces
+        other._pieces = sorted(pieces, key=lambda tile: tile.start)
         return other
 
     def within(self, slabs: Sequence[slice]) -> Engine:
@@ -212,11 +212,10 @@ class Engine:
         other._slabs = slabs
         return other
 
-    def coarser(self, cell: int) -> Engine:
-        """Return an engine for a grid of cells of `cell` voxels an axis: its tiles hold as many voxels as before."""
+    def shaped(self, tile: Shape) -> Engine:
+        """Return an engine with tiles of another shape, everywhere: of a grid that is coarser than voxels, say."""
         other = copy(self)
-        z, y, x = (max(1, size // cell) for size in self.tile)
-        other.tile, other._pieces = (z, y, x), None
+        other.tile, other._pieces = tile, None
         return other
 
     def thinner(self, parts: int) -> Engine:

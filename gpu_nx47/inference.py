@@ -110,7 +110,7 @@ def infer(
     whole, counts = work.whole, work.counts
     if bearing.field is not None:
         for _ in range(votes):
-            whole, counts = across.voted(engine, whole, bearing.field)
+            counts = across.vote(engine, whole, bearing.field)
     return Found(whole, Histogram(counts), work.cells, work.saved, work.sums, work.histograms, alone)
 
 

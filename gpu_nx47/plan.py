@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import across, bank, components, counters, direction, load, null, survey
+from gpu_nx47 import bank, components, counters, direction, load, null, survey
 from gpu_nx47._tiff.decoding import PAGE_COPIES
 from gpu_nx47._tiff.untrusted import SPARE_BYTES
 from gpu_nx47.engine import ASIDE_VOXELS
@@ -275,6 +275,11 @@ def _load(job: Job) -> list[tuple[str, int]]:
     return [("file, voxels and grey values", read), ("pages of further threads", pages), ("decoding process", child)]
 
 
+def _around(shape: Shape, tile: Shape, margin: int) -> int:
+    """Return the voxels of a tile with a margin."""
+    return math.prod(min(n, t + 2 * margin) for n, t in zip(shape, tile, strict=True))
+
+
 class _Tiles:
     """What the tiles in work take."""
 
@@ -302,11 +307,15 @@ class _Tiles:
         self._features = shared + beside + waiting
         self.probability = shared + beside + codes + result
         # Grey values, G(1), and of each block of 64 voxels the six sums of the tensor, int64, twice.
-        self._survey = (40 if job.law else 5) * self.crop(direction.BLOCK * direction.HALO) + 40 * job.draws
+        blocks = direction.tile_of(tile, job.shape, job.threads)
+        thick = direction.BLOCK * blocks[0], *tile[1:]
+        self._survey = (40 if job.law else 5) * _around(
+            job.shape, thick, direction.BLOCK * direction.HALO
+        ) + 40 * job.draws
 
     def crop(self, margin: int) -> int:
         """Voxels of a tile with a margin."""
-        return math.prod(min(n, t + 2 * margin) for n, t in zip(self.job.shape, self.tile, strict=True))
+        return _around(self.job.shape, self.tile, margin)
 
     def line(self, purpose: str, each: int) -> tuple[str, int]:
         """Return the line of the tiles in work."""
@@ -321,11 +330,8 @@ class _Tiles:
 
     @property
     def neuron(self) -> tuple[str, int]:
-        """The tiles that the neuron eats, or the mean of the probability along the sheets, made when they have gone."""
-        tiles = self.line("the neuron", self.probability)
-        # Of a tile: its codes and directions with a margin, and their means.
-        averaged = 2 * self.job.voxels + self.at_once * (4 * self.crop(across.VOTE_REACH) + 2 * self.crop(0))
-        return tiles if tiles[1] >= averaged else ("probability, averaged along the sheets", averaged)
+        """The tiles that the neuron eats; those of the vote, which come behind them, hold less."""
+        return self.line("the neuron", self.probability)
 
     @property
     def features(self) -> tuple[str, int]:

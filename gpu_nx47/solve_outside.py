@@ -30,9 +30,10 @@ def heard(
     engine: Engine, probability: NDArray[np.uint16], field: Field, votes: int
 ) -> tuple[NDArray[np.uint16], Histogram]:
     """Return a probability averaged along the sheets, as often as asked for (at least once), and its histogram."""
+    means = probability.copy()
     for _ in range(votes):
-        probability, counts = across.voted(engine, probability, field)
-    return probability, Histogram(counts)
+        counts = across.vote(engine, means, field)
+    return means, Histogram(counts)
 
 
 def solve_outside(
