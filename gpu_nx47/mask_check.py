@@ -1,21 +1,16 @@
-"""One mask's file, read as the competition would: page by page with Pillow, and held to what stands there.
-
-What stands there our own reader finds, or it is known, where the file has just been made.
-"""
+"""One mask's file, read as the competition would: page by page with Pillow, and held to what our own reader finds."""
 
 from __future__ import annotations
 
 import io
 import itertools
 import math
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from gpu_nx47 import mask_file
 from gpu_nx47._tiff import decode, inspect
 from gpu_nx47.errors import InputError
 from gpu_nx47.spread import spread
@@ -26,19 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
-
-PILLOW_ERRORS: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-)
-"""What Pillow raises on damaged TIFFs, by its own tests; SyntaxError is its word for a bad header."""
 MOST_UNKNOWN: Final = 1 << 30
 """Voxels of a mask whose image tells no shape."""
 MOST_PAGES: Final = 1 << 14
@@ -60,7 +42,7 @@ class Checked:
 def check_file(path: Path, shape: Shape) -> tuple[str, ...]:
     """Re-read one mask that waits, as `check_submission` does in the zip; return its problems."""
     problems: list[str] = []
-    with _any_size():
+    with mask_file.any_size():
         _read_pages(path.read_bytes(), path.name, shape, problems)
     return tuple(problems)
 
@@ -76,12 +58,8 @@ def check_mask(
     shape: Shape | None,
     problems: list[str],
     threads: int = 1,
-    meant: NDArray[np.uint8] | None = None,
 ) -> tuple[int, int]:
-    """Read the file of one mask; return its voxels and foreground voxels, or (0, 0) with the problem noted.
-
-    `meant`: the voxels it was made of, which Pillow must read; else those that our own reader finds.
-    """
+    """Read the file of one mask; return its voxels and foreground voxels, or (0, 0) with the problem noted."""
     most, _ = bounds(shape)
     try:
         found = inspect(data, name, single=shape is not None and shape[0] == 1)
@@ -96,28 +74,15 @@ def check_mask(
         return 0, 0
     try:
         # Pillow reads a damaged page without a word.
-        whole = decode(data, found, threads=threads) if meant is None else meant
-        with _any_size():
+        whole = decode(data, found, threads=threads)
+        with mask_file.any_size():
             return _read_pages(data, name, shape, problems, whole, threads)
     except InputError as error:
         problems.append(str(error))
         return 0, 0
-    except PILLOW_ERRORS as error:
+    except mask_file.ERRORS as error:
         problems.append(f"{name} cannot be read with Pillow: {error}")
         return 0, 0
-
-
-@contextmanager
-def _any_size() -> Iterator[None]:
-    """Let Pillow open large pages: it refuses those above 179 million pixels; these passed our inspection."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def _read_pages(

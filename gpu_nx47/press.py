@@ -7,17 +7,17 @@ that it helps; whatever fails there, the run encodes and checks by itself, and t
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import numpy as np
 
 from gpu_nx47 import child, hardware
 from gpu_nx47.mask_check import Checked
-from gpu_nx47.press_child import LENGTH, SHAPE, whole
+from gpu_nx47.press_child import GOOD, LENGTH, SHAPE, whole
 
 if TYPE_CHECKING:
     import subprocess
@@ -30,10 +30,10 @@ Result = TypeVar("Result")
 MODULE: Final = "gpu_nx47.press_child"
 SMALLEST: Final = 1 << 22
 """Voxels of a mask that is worth starting a process for: so many are encoded and read again in 60 ms."""
-START_BYTES: Final = 50 * 10**6
+START_BYTES: Final = 30 * 10**6
 """What the process takes without a mask."""
-VOXEL_BYTES: Final = 2
-"""What it takes for each voxel: of the mask or of what is read again, of the file, of the pages in Pillow's hands."""
+VOXEL_BYTES: Final = 3
+"""What is taken for each voxel: the mask, there and until it is there, its file, pages in Pillow's hands."""
 START_SECONDS: Final = 60.0
 VOXELS_PER_SECOND: Final = 10**6
 """Slower than any machine is; what takes longer hangs."""
@@ -73,13 +73,14 @@ class Press:
         if not self._helps or mask.size < SMALLEST or START_BYTES + VOXEL_BYTES * mask.size > spare_bytes:
             return
         try:
-            self._process = self._process or child.started(MODULE, OPENBLAS_NUM_THREADS="1")
+            self._process = self._process or child.started(MODULE)
         except OSError:
             self._helps = False
             return
         self._voxels = max(self._voxels, mask.size)
-        file = self._files[name] = self._talk.submit(self._encode, self._process, mask.shape, np.packbits(mask))
-        self._found.append(self._talk.submit(self._check, self._process, mask.shape, file))
+        count = int(np.count_nonzero(mask))
+        file = self._files[name] = self._talk.submit(self._encode, self._process, mask)
+        self._found.append(self._talk.submit(self._check, self._process, mask.shape, count, file))
 
     def file(self, name: str) -> bytes | None:
         """Return the file of a mask that was begun, waiting for it, once; None where the run has to make it."""
@@ -99,30 +100,29 @@ class Press:
             self._process.kill()
             return begun.result()
 
-    def _encode(self, process: subprocess.Popen[bytes], shape: Shape, bits: NDArray[np.uint8]) -> bytes | None:
+    def _encode(self, process: subprocess.Popen[bytes], mask: NDArray[np.bool_]) -> bytes | None:
         try:
             assert process.stdin is not None
-            process.stdin.write(SHAPE.pack(*shape) + bits.tobytes())
+            assert process.stdout is not None
+            process.stdin.write(SHAPE.pack(*mask.shape))
+            process.stdin.write(np.ascontiguousarray(mask).data)
             process.stdin.flush()
-            return _answer(process)
+            return whole(process.stdout, *LENGTH.unpack(whole(process.stdout, LENGTH.size)))
         except (OSError, EOFError):
             self._helps = False
             return None
 
-    def _check(self, process: subprocess.Popen[bytes], shape: Shape, begun: Future[bytes | None]) -> Checked | None:
+    def _check(
+        self, process: subprocess.Popen[bytes], shape: Shape, foreground: int, begun: Future[bytes | None]
+    ) -> Checked | None:
         file = begun.result()
         if file is None:
             return None
         try:
-            said: dict[str, Any] = json.loads(_answer(process))
-            if said["problems"]:  # told when the zip is checked, by the run itself
+            assert process.stdout is not None
+            if whole(process.stdout, len(GOOD)) != GOOD:  # told when the zip is checked, by the run itself
                 return None
-            return Checked(hashlib.sha256(file).hexdigest(), shape, int(said["voxels"]), int(said["foreground"]))
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            return Checked(hashlib.sha256(file).hexdigest(), shape, math.prod(shape), foreground)
+        except (OSError, EOFError):
             self._helps = False
             return None
-
-
-def _answer(process: subprocess.Popen[bytes]) -> bytes:
-    assert process.stdout is not None
-    return whole(process.stdout, *LENGTH.unpack(whole(process.stdout, LENGTH.size)))

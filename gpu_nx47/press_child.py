@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import sys
 from typing import IO, Final
 
-import numpy as np
-
-from gpu_nx47.mask_check import check_mask
-from gpu_nx47.submission import encode_mask
+from gpu_nx47 import mask_file
 
 SHAPE: Final = struct.Struct("<3Q")
-"""Goes before a mask's bits, eight voxels a byte."""
+"""Goes before a mask's voxels, 0 or 1 in a byte."""
 LENGTH: Final = struct.Struct("<Q")
-"""Goes before each answer: the file, then what was found in it, as JSON."""
+"""Goes before a mask's file."""
+GOOD: Final = b"\1"
+"""The answer behind it where Pillow reads from it the voxels it was made of; else another byte."""
 
 
 def main() -> None:
@@ -23,19 +21,16 @@ def main() -> None:
     while True:
         try:
             z, y, x = SHAPE.unpack(whole(sys.stdin.buffer, SHAPE.size))
-            bits = np.frombuffer(whole(sys.stdin.buffer, -(-z * y * x // 8)), np.uint8)
+            voxels = whole(sys.stdin.buffer, z * y * x)
         except EOFError:  # the run has ended
             return
-        mask = np.unpackbits(bits, count=z * y * x).reshape(z, y, x)
-        file = encode_mask(mask)
-        _tell(file)
-        problems: list[str] = []
-        voxels, foreground = check_mask(file, "mask", (z, y, x), problems, meant=mask)
-        _tell(json.dumps({"problems": problems, "voxels": voxels, "foreground": foreground}).encode())
+        file = mask_file.encode_bytes((z, y, x), voxels)
+        _tell(LENGTH.pack(len(file)) + file)
+        _tell(GOOD if mask_file.good(file, (z, y, x), voxels) else b"\0")
 
 
 def _tell(answer: bytes) -> None:
-    sys.stdout.buffer.write(LENGTH.pack(len(answer)) + answer)
+    sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
 
 

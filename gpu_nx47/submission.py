@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47._tiff import encode_stack, inspect_file
+from gpu_nx47 import mask_file
+from gpu_nx47._tiff import inspect_file
 from gpu_nx47.atomic import whole_file, write_whole
 from gpu_nx47.errors import InputError, OutputError
 from gpu_nx47.mask_check import Shape, bounds, check_mask
@@ -51,7 +52,14 @@ def encode_mask(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> bytes:
     codes = np.ascontiguousarray(mask).view(np.uint8)
     if codes.size and int(codes.max()) > 1:  # a 2 would count as surface in the score
         raise OutputError(f"a mask holds the value {int(codes.max())}; expected 0 and 1 only")
-    return encode_stack(codes)
+    _, _, x = codes.shape
+
+    def run(first: int, stop: int) -> Any:
+        from PIL import Image
+
+        return Image.fromarray(codes[first:stop].reshape(-1, x))
+
+    return mask_file.encode(codes.shape, run)
 
 
 class SubmissionWriter:

@@ -6,7 +6,6 @@ every number, and what is decoded must have exactly the size the headers promise
 """
 
 from gpu_nx47._tiff.decoding import decode, decoder, empty_stack
-from gpu_nx47._tiff.encoding import encode_stack
 from gpu_nx47._tiff.inspection import LIMIT_BYTES, StackInfo, inspect, inspect_file
 from gpu_nx47._tiff.untrusted import decode_apart
 
@@ -17,7 +16,6 @@ __all__ = [
     "decode_apart",
     "decoder",
     "empty_stack",
-    "encode_stack",
     "inspect",
     "inspect_file",
 ]

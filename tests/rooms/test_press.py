@@ -1,6 +1,7 @@
 """A second process encodes masks and reads them again: the same bytes, and nothing lost or left where it fails."""
 
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -15,9 +16,10 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import gpu_nx47
-from gpu_nx47 import child, hardware, mask_check, phantom, press, submission
+from gpu_nx47 import child, hardware, mask_check, mask_file, phantom, press, submission
 from gpu_nx47.press import Press
 from gpu_nx47.settings import NeuronSettings, Settings
 from gpu_nx47.submission import check_submission, encode_mask
@@ -94,6 +96,44 @@ def test_any_mask_comes_through():
         comes_through()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_file_is_good_if_pillow_reads_its_mask_and_no_other(mask):
+    voxels = mask.tobytes()
+    file = mask_file.encode_bytes(mask.shape, voxels)
+    assert file == encode_mask(mask)
+    assert mask_file.good(file, mask.shape, voxels)
+    for place in (0, mask.size // 2, mask.size - 1):
+        other = mask.copy()
+        other.reshape(-1)[place] ^= True
+        assert not mask_file.good(file, mask.shape, other.tobytes())
+    assert not mask_file.good(encode_mask(mask[:, :, ::-1])[: len(file) - 9], mask.shape, voxels)
+
+
+def test_more_pages_fewer_turned_and_otherwise_encoded_ones_are_not_good():
+    mask = MASKS[0]
+    assert not mask_file.good(encode_mask(mask[:6]), mask.shape, mask.tobytes())
+    assert not mask_file.good(encode_mask(mask), (6, *mask.shape[1:]), mask[:6].tobytes())
+    assert not mask_file.good(encode_mask(mask.reshape(7, 11, 9)), mask.shape, mask.tobytes())
+    for mode, compression in (("L", "raw"), ("L", "tiff_adobe_deflate"), ("I;16", "tiff_lzw")):
+        page = mask[0].astype(np.uint8 if mode == "L" else np.uint16)
+        file = io.BytesIO()
+        Image.fromarray(page).save(file, "TIFF", compression=compression)
+        assert not mask_file.good(file.getvalue(), (1, *page.shape), page.tobytes()), (mode, compression)
+    assert mask_file.good(encode_mask(mask[:1]), (1, *page.shape), mask[:1].tobytes())
+
+
+def test_the_process_needs_no_numpy():
+    """Which would take three fourths of its start."""
+    code = (
+        "import sys; from gpu_nx47 import press_child, mask_file\n"
+        "file = mask_file.encode_bytes((2, 3, 4), bytes(24))\n"
+        "assert mask_file.good(file, (2, 3, 4), bytes(24)); print('numpy' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-P", "-c", code], env=child.environment(), capture_output=True, check=True)
+    assert told.stdout.decode().strip() == "False"
+
+
 # ------------------------------------------------------------------ whether it is started
 def started(apart, mask=MASKS[0], spare=PLENTY):
     with apart:
@@ -148,18 +188,13 @@ def test_what_it_does_not_do_the_run_does(code, monkeypatch):
     assert apart._process.returncode is not None
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"no JSON",
-        b"{}",
-        b"[]",
-        b'{"problems": ["p"], "voxels": 1, "foreground": 1}',
-        b'{"problems": [], "voxels": "x"}',
-    ],
-)
+@pytest.mark.parametrize("said", [b"\0", b"\2", b""])
 def test_a_file_that_was_not_found_to_be_good_is_not_known(said, monkeypatch):
-    instead(monkeypatch, LENGTH + f"tell(b'file'); tell({said!r}); sys.stdout.flush(); sys.stdin.read()")
+    more = "" if said else "raise SystemExit; "
+    instead(
+        monkeypatch,
+        LENGTH + f"tell(b'file'); sys.stdout.buffer.write({said!r}); sys.stdout.flush(); {more}sys.stdin.buffer.read()",
+    )
     with Press(2) as apart:
         apart.begin("a", MASKS[2], PLENTY)
         assert apart.file("a") == b"file"
