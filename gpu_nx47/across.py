@@ -262,7 +262,8 @@ def vote(
 
     counts = np.zeros(65_536, np.int64)
     waiting: deque[tuple[Tile, NDArray[np.uint16]]] = deque()
-    for tile, (means, part_counts) in engine.thinner(VOTE_PARTS).map(probability.shape, work, progress):
+    thin = engine.thinner(VOTE_PARTS) if probability.shape[0] > engine.tile[0] else engine
+    for tile, (means, part_counts) in thin.map(probability.shape, work, progress):
         counts += part_counts
         # No tile behind this one in raster order begins before its first slice.
         while waiting and waiting[0][0].stop[0] + VOTE_REACH <= tile.start[0]:
