@@ -258,7 +258,9 @@ class FileWork:
     ) -> Solved | None:
         grey = volume.grey[volume.box.slices]
         story.trace("volume", volume.grey)
-        if grey.size == 0 or int(grey.min()) == int(grey.max()):
+        if all(
+            int(part.min()) == int(part.max()) == grey[0, 0, 0] for part in grey
+        ):  # as good as never beyond the first
             return None
         if given is not None:
             probability = np.ascontiguousarray(given.codes[volume.box.slices])

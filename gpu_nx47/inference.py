@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpu_nx47.neuron import Unit
     from gpu_nx47.settings import Settings
 
-    _Said = tuple[Slices, NDArray[np.int64], list[NDArray], list[Any], list[Any]]
+    _Said = tuple[Slices, NDArray[np.int64] | None, list[NDArray], list[Any], list[Any]]
     """Of a part of the box: where it is, counts of its probability, codes, fingerprints, traces."""
 
 
@@ -101,17 +101,18 @@ def infer(
     progress : callable, optional
         Called with (tiles done, tiles).
     """
-    work = _Work(engine, grey, unit, bearing, places, wanted or Wanted())
+    votes = 0 if bearing.field is None else votes
+    work = _Work(engine, grey, unit, bearing, places, wanted or Wanted(), final=not votes)
     for _, (said, counted) in engine.map(grey.shape, work.tile, progress):
         for part in said:
             work.take(*part)
         work.add(counted)
     alone = work.whole.copy() if work.wanted.tell else None
-    whole, counts = work.whole, work.counts
+    counts = work.counts
     if bearing.field is not None:
         for _ in range(votes):
-            counts = across.vote(engine, whole, bearing.field)
-    return Found(whole, Histogram(counts), work.cells, work.saved, work.sums, work.histograms, alone)
+            counts = across.vote(engine, work.whole, bearing.field)
+    return Found(work.whole, Histogram(counts), work.cells, work.saved, work.sums, work.histograms, alone)
 
 
 class _Work:
@@ -125,7 +126,10 @@ class _Work:
         bearing: Bearing,
         places: tuple[NDArray, ...] | None,
         wanted: Wanted,
+        *,
+        final: bool,
     ) -> None:
+        self._final = final  # what it says is counted; else what comes of it is
         self._backend, self._grey, self._unit, self._bearing = engine.backend, grey, unit, bearing
         self._places = places
         self._names = tuple(dict.fromkeys((*unit.features, *wanted.features)))
@@ -165,7 +169,8 @@ class _Work:
         if wanted.slabs:
             with backend.asking():  # for what the part has of the slabs
                 _add(counted, _counted(backend, tile, codes, wanted.slabs))
-        return tile.core, backend.histogram(probability), kept, marks, told
+        counts = backend.histogram(probability) if self._final else None
+        return tile.core, counts, kept, marks, told
 
     def add(self, counted: dict[str, Histogram]) -> None:
         """Add what was counted of the features in a tile."""
@@ -174,13 +179,14 @@ class _Work:
     def take(
         self,
         core: Slices,
-        counts: NDArray[np.int64],
+        counts: NDArray[np.int64] | None,
         kept: list[NDArray],
         marks: list[Any],
         told: list[Any],
     ) -> None:
         """Put together what was said of a part; on the main thread, in raster order."""
-        self.counts += counts
+        if counts is not None:
+            self.counts += counts
         for name, codes in zip(self.wanted.features, kept, strict=True):
             self.saved.setdefault(name, np.empty(self.whole.shape, codes.dtype))[core] = codes
         for name, mark in zip(self._unit.features, marks, strict=False):

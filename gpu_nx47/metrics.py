@@ -74,7 +74,6 @@ def volume_counters(
         lambda: slices.counted(volume, solved),
         lambda: _components(engine.backend, solved.final),
         lambda: _golden(engine, grey, solved, settings.golden_points, origin),
-        lambda: histogram(engine.backend, grey),
     ]
     before = engine.together(*works) if grey.size > ASIDE_VOXELS else []
     anomalous = anomalies.listed(engine, solved.probability)
@@ -83,12 +82,14 @@ def volume_counters(
         lambda: _old(engine.backend, solved),
         *([] if before else works),
     )
-    (unknown, reason, strange), counts, moments, best, grey_counts = before or beside
+    (unknown, reason, strange), counts, moments, best = before or beside
     counted = {
         **_counted(volume),
         **_of_masks(solved.masks, counts, volume.box.voxels),
         "materials_detected": len(moments),
-        "materials_by_class": counters.materials_by_class(grey_counts, volume.grey.size - volume.box.voxels),
+        "materials_by_class": counters.materials_by_class(
+            solved.scene.grey_counts, volume.grey.size - volume.box.voxels
+        ),
         "largest_component": int(moments[:, 0].max()) if len(moments) else 0,
         "patterns_detected": counters.patterns(moments),
         "golden_before_cleaning": sum(counts["golden_active"]) if solved.null.tallies else None,

@@ -76,7 +76,7 @@ def solve_outside(
         labels=empty,
         index=np.zeros(0, np.int64),
         sample_labels=empty,
-        grey_counts=np.zeros(256, np.int64),
+        grey_counts=histogram(engine.backend, grey),
     )
     return solve.Solved(
         scene=scene,
