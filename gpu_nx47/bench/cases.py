@@ -43,6 +43,8 @@ class Case:
     """Slices that a slab needs below and above; ignored where `whole`."""
     whole: bool = False
     """A slab of the volume cannot be done alone."""
+    windowed: tuple[str, dict[str, Any]] | None = None
+    """The same work by a kernel that takes a window, as a run's tiles do: a slab's margin is read, not computed."""
 
     @property
     def first(self) -> NDArray[Any]:
@@ -55,10 +57,19 @@ class Case:
         """Voxels of a call, or samples."""
         return self.first.shape[-1] if self.first.ndim == 2 else self.first.size
 
-    def run(self, backend: Any, arrays: tuple[Any, ...], z: slice | None = None) -> list[Any]:
-        """Do the work with a backend on arrays that it holds; `z`: the slices of the volume that they are."""
+    def run(
+        self, backend: Any, arrays: tuple[Any, ...], z: slice | None = None, inside: slice | None = None
+    ) -> list[Any]:
+        """Do the work with a backend on arrays that it holds.
+
+        `z`: the slices of the volume that they are; `inside`: those of them that are asked for, if there is a window.
+        """
         found: list[Any] = []
-        for kernel, parameters in self.calls:
+        calls = self.calls
+        if self.windowed and inside:
+            kernel, parameters = self.windowed
+            calls = ((kernel, parameters | {"window": (inside, *(slice(0, n) for n in self.first.shape[1:]))}),)
+        for kernel, parameters in calls:
             result = getattr(backend, kernel)(*arrays, **_cut(backend, parameters, z))
             found.extend(result if isinstance(result, tuple) else [result])
         return found
@@ -107,22 +118,25 @@ def cases(size: int, wanted: Callable[[str], bool] = lambda _: True) -> Iterator
 def _of_grey(grey: NDArray[np.uint8]) -> Iterator[Case]:
     for sigma, radius in ((1.0, 4), (3.0, 12)):
         taps = tables.gaussian_taps(sigma)
-        yield Case(f"gaussian sigma {sigma:.0f}", (("gaussian", {"taps": taps}),), (grey,), 3, 3, (radius, radius))
+        name, call = f"gaussian sigma {sigma:.0f}", ("gaussian", {"taps": taps})
+        yield Case(name, (call,), (grey,), 3, 3, (radius, radius), windowed=("gaussians", {"taps": (taps,)}))
     three = tuple(tables.gaussian_taps(sigma) for sigma in (1.0, 2.0, 3.0))
-    yield Case("gaussians 1, 2, 3", (("gaussians", {"taps": three}),), (grey,), 7, 9, (12, 12))
+    together: tuple[str, dict[str, Any]] = "gaussians", {"taps": three}
+    yield Case("gaussians 1, 2, 3", (together,), (grey,), 7, 9, (12, 12), windowed=together)
     entropy = {"window": 5, "bins": 16, "table": tables.entropy_table(125)}
     yield Case("local_entropy", (("local_entropy", entropy),), (grey,), 3, 3, (2, 2))
     yield Case("local_variance", (("local_variance", {"window": 7}),), (grey,), 3, 3, (3, 3))
     for statistic in ("max", "mean", "deviation", "coherence"):
-        call = ("z_projection", {"window": 17, "statistic": statistic})
-        yield Case(f"z_projection {statistic}", (call,), (grey,), 3, 3, (8, 8))
+        projection = {"window": 17, "statistic": statistic}
+        yield Case(f"z_projection {statistic}", (("z_projection", projection),), (grey,), 3, 3, (8, 8))
     yield Case("histogram of 8 bits", (("histogram", {}),), (grey,), 1, 1)
 
 
 def _of_smooth(narrow: NDArray[np.uint16], wide: NDArray[np.uint16]) -> Iterator[Case]:
     depth, height, width = narrow.shape
     two = ("gradient_magnitude", "laplacian")
-    yield Case("gradient and Laplacian", (("stencils", {"results": two, "shift": 4}),), (narrow,), 6, 6, (1, 1))
+    both = "stencils", {"results": two, "shift": 4}
+    yield Case("gradient and Laplacian", (both,), (narrow,), 6, 6, (1, 1), windowed=both)
     axis = np.tile(np.array([4 * height, 5 * width], np.int32), (depth, 1))
     four = {"results": (*two, "band_pass", "gradient_along"), "shift": 4, "axis": axis, "origin": (0, 0)}
     yield Case("four stencils", (("stencils", four),), (narrow, wide), 12, 12, (1, 1))

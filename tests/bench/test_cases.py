@@ -50,14 +50,30 @@ def test_what_the_slabs_give_is_what_the_whole_gives(name, threads, small):
     same(found, case.run(twin, case.arrays))
 
 
-def test_slabs_execute_more_than_is_asked_for(small):
-    case = small["gaussian sigma 3"]
+def test_slabs_execute_more_than_is_asked_for_unless_a_kernel_takes_a_window(small):
+    case = small["z_projection mean"]
     asked, executed = kernels.counted(case, Engine(Meter(twin), (64, 512, 512), 2))
-    per_voxel = law.OPERATIONS["gaussian"](taps=case.calls[0][1]["taps"])
+    per_voxel = law.OPERATIONS["z_projection"](**case.calls[0][1])
     depth = case.first.shape[0]
     assert asked == per_voxel * case.voxels
-    assert executed == asked * (depth + 2 * case.halo[0]) / depth  # two slabs, each with one halo of twelve slices
+    assert executed == asked * (depth + 2 * case.halo[0]) / depth  # two slabs, each with one halo of eight slices
     assert kernels.counted(case, Engine(Meter(twin), (64, 512, 512), 1)) == (asked, asked)
+    case = small["gaussian sigma 3"]
+    asked = law.OPERATIONS["gaussian"](taps=case.calls[0][1]["taps"]) * case.voxels
+    for threads in (1, 2, 3):
+        assert kernels.counted(case, Engine(Meter(twin), (64, 512, 512), threads)) == (asked, asked)
+
+
+def test_each_thread_has_a_few_slabs_where_their_margins_cost_little(small):
+    for name, slabs in {
+        "gaussian sigma 3": 6,
+        "histogram of 8 bits": 6,
+        "z_projection mean": 2,
+        "laplacian": 2,
+    }.items():
+        engine = Engine(Meter(twin), (64, 512, 512), 2)
+        kernels.by_slabs(small[name], engine)
+        assert -(-small[name].first.shape[0] // engine.tile[0]) == slabs, name
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gather"}))  # it reads the voxels picked, not the volume

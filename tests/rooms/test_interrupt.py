@@ -23,7 +23,7 @@ from gpu_nx47.submission import check_submission
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 
-EVENTS = 49
+EVENTS = 45
 """About as many as the run below has."""
 MOMENTS = [(signal.SIGTERM, (2 * k + 1) / 16) for k in range(8)] + [(signal.SIGINT, k / 4) for k in range(1, 4)]
 LATER = [(signal.SIGTERM, k / 20) for k in range(20)]
