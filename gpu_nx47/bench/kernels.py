@@ -25,10 +25,6 @@ ALL: Final = "nx47, all threads"
 REFERENCE: Final = "reference"
 GUARD_SHORT_S: Final = 0.02
 GUARD_ROUNDS: Final = 15
-SLABS: Final = 3
-"""Slabs for each thread: who is done early takes another."""
-LEAST: Final = 10
-"""Times its margin that a slab is thick at least, where the margin is computed too."""
 
 
 def waiting(backend: Any, work: Callable[[], Any]) -> Callable[[], Any]:
@@ -44,7 +40,7 @@ def waiting(backend: Any, work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def by_slabs(case: Case, engine: Engine) -> list[Any]:
-    """Do a case's work in slabs of slices, a few for each thread, as a run does it in tiles.
+    """Do a case's work in slabs of slices, one for each thread, as a run does it in tiles.
 
     Returns
     -------
@@ -53,11 +49,9 @@ def by_slabs(case: Case, engine: Engine) -> list[Any]:
         and never puts them together. Of counts, their sum.
     """
     depth, height, width = case.first.shape
+    engine.tile = (-(-depth // engine.threads), height, width)
     backend = engine.backend
     below, above = case.halo
-    margin = 0 if case.windowed else below + above
-    each = min(SLABS, max(1, depth // (LEAST * margin * engine.threads))) if margin else SLABS
-    engine.tile = (-(-depth // (each * engine.threads)), height, width)
 
     def work(tile: Tile) -> list[Any]:
         low, high = max(0, tile.start[0] - below), min(depth, tile.stop[0] + above)

@@ -64,18 +64,6 @@ def test_slabs_execute_more_than_is_asked_for_unless_a_kernel_takes_a_window(sma
         assert kernels.counted(case, Engine(Meter(twin), (64, 512, 512), threads)) == (asked, asked)
 
 
-def test_each_thread_has_a_few_slabs_where_their_margins_cost_little(small):
-    for name, slabs in {
-        "gaussian sigma 3": 6,
-        "histogram of 8 bits": 6,
-        "z_projection mean": 2,
-        "laplacian": 2,
-    }.items():
-        engine = Engine(Meter(twin), (64, 512, 512), 2)
-        kernels.by_slabs(small[name], engine)
-        assert -(-small[name].first.shape[0] // engine.tile[0]) == slabs, name
-
-
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"gather"}))  # it reads the voxels picked, not the volume
 def test_the_floor_is_each_input_and_each_result_once(name, small):
     case = small[name]
