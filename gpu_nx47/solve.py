@@ -140,8 +140,6 @@ def solve(
         own = (engine, grey, trained.unit, scene.bearing, places)
         wanted = _wanted(settings, learned, view.slabs, story)
         found = infer(*own, votes=votes_of(settings), wanted=wanted, progress=progress)
-    if model is None:
-        hardware.release_memory()  # between what the candidates left behind no mask fits
     histograms = found.histograms or learned.histograms
     _trace_features(story, chosen, histograms, grey.shape, found.sums, view.slabs)
     cut, limits, masks, by_chance = _judge(*given, learned, references, places, found, standing)
@@ -172,6 +170,9 @@ def _judge(
 ) -> tuple[Calibration, Thresholds, segmentation.Cut, chance.Chance]:
     """Cut what the neuron said into masks, and count what it would have said by chance."""
     probability, unit = found.probability, learned.trained.unit
+    crowded = not learned.trained.model  # memory is in pieces where candidates were measured: no mask fits between them
+    if crowded:
+        hardware.release_memory()
     with engine.aside(grey.shape) as aside:  # cleaning and null leave a processor time for digests and draws
         traces = [story.begin("probability_map", lambda: probability, found.histogram.counts, aside)]
         ahead = aside.submit(null.drawn, grey, view.grey_counts, settings.seed) if aside else None
@@ -179,6 +180,8 @@ def _judge(
             cut, limits, masks = cut_volume(engine, probability, found.histogram, settings.segment)
         if standing is not None:
             standing(masks.final)
+        if crowded:
+            hardware.release_memory()  # what is counted from here on takes little
         traces += masks_looked_at(story, probability, masks, cut.threshold, aside)
         with story.stage("null", "null_start"):
             fakes = fake.said(engine, grey, view, unit, places, settings, ahead)
