@@ -265,10 +265,12 @@ def vote(
     thin = engine.thinner(VOTE_PARTS) if probability.shape[0] > engine.tile[0] else engine
     for tile, (means, part_counts) in thin.map(probability.shape, work, progress):
         counts += part_counts
-        # No tile behind this one in raster order begins before its first slice.
-        while waiting and waiting[0][0].stop[0] + VOTE_REACH <= tile.start[0]:
-            _settle(probability, *waiting.popleft())
         waiting.append((tile, means))
+        # Tiles come in raster order; this may be the last slice of one that came in parts (`rescue.tile`), so the next
+        # may begin as many slices before it as a tile has.
+        first = tile.start[0] - thin.thickest + 1
+        while waiting[0][0].stop[0] + VOTE_REACH <= first:
+            _settle(probability, *waiting.popleft())
     while waiting:
         _settle(probability, *waiting.popleft())
     return counts

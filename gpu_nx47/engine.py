@@ -225,6 +225,11 @@ class Engine:
         other.tile = (max(1, z // parts), y, x)
         return other
 
+    @property
+    def thickest(self) -> int:
+        """Slices that a tile has at most."""
+        return self.tile[0] if self._pieces is None else max(p.stop[0] - p.start[0] for p in self._pieces)
+
     def room(self, shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
         """Return an array for what tiles will put into it; 0 where this engine does not work."""
         everywhere = self._pieces is None and not self._slabs

@@ -258,9 +258,7 @@ class FileWork:
     ) -> Solved | None:
         grey = volume.grey[volume.box.slices]
         story.trace("volume", volume.grey)
-        if all(
-            int(part.min()) == int(part.max()) == grey[0, 0, 0] for part in grey
-        ):  # as good as never beyond the first
+        if _constant(grey):
             return None
         if given is not None:
             probability = np.ascontiguousarray(given.codes[volume.box.slices])
@@ -327,6 +325,11 @@ class FileWork:
         from gpu_nx47.saving import save_outputs
 
         return save_outputs(self.output / SAVE_FOLDER, volume, solved, self.engine, self.settings.save)
+
+
+def _constant(grey: NDArray[np.uint8]) -> bool:
+    """Return whether there are no two voxels that differ; nearly always the first slice tells."""
+    return all(int(part.min()) == int(part.max()) == int(grey[0, 0, 0]) for part in grey)
 
 
 def _shape(array: NDArray) -> Shape:

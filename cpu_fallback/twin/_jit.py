@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +42,29 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     options |= {"nogil": True, "no_cfunc_wrapper": True}
     try:
-        return numba.njit(cache=True, **options)(function)
+        kernel = numba.njit(cache=True, **options)(function)
     except RuntimeError:
         return numba.njit(**options)(function)
+    if hasattr(kernel, "_cache"):  # not where NUMBA_DISABLE_JIT is set
+        file = kernel._cache._cache_file
+        file.save = partial(_save, file)
+    return kernel
+
+
+def _save(file: Any, key: tuple[Any, ...], data: Any) -> None:
+    """Save what was compiled for one signature as Numba does, in a file that no other signature has.
+
+    Numba numbers the files by the index that it reads: where two processes compile a function for different
+    signatures, one overwrites the other's, and a third loads the wrong one. The index comes last here, so that it
+    names nothing that is not there.
+    """
+    overloads = file._load_index()
+    told = hashlib.sha256(repr((key[:2], numba.__version__)).encode()).hexdigest()
+    name = f"{file._index_name.removesuffix('.nbi')}.{told[:16]}.nbc"
+    file._save_data(name, data)
+    if overloads.get(key) != name:
+        overloads[key] = name
+        file._save_index(overloads)
 
 
 @inner

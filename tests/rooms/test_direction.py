@@ -5,7 +5,7 @@ import pytest
 
 from cpu_fallback import law
 from cpu_fallback.law import DIRECTION_NONE
-from gpu_nx47 import across, bank, direction, phantom, scene, survey, tables
+from gpu_nx47 import across, bank, direction, phantom, rescue, scene, survey, tables
 from gpu_nx47.backend import Meter
 from gpu_nx47.direction import Bearing, Field
 from gpu_nx47.engine import Engine, tiles
@@ -54,6 +54,23 @@ def test_neither_tiles_nor_threads_change_directions_faces_or_votes(tile, thread
     assert (whole != probability).any()
     assert (whole == tiled).all()
     assert (counts == np.bincount(whole.reshape(-1), minlength=65_536)).all()
+
+
+def test_a_vote_whose_tiles_come_in_parts_is_the_same(monkeypatch):
+    """As they do where a GPU had no memory for them: the last part of one lies behind the first slice of the next."""
+    grey = inside(39, 1)
+    field = direction.measure(engine(), grey)
+    probability = np.random.default_rng(0).integers(0, 65_536, grey.shape, dtype=np.uint16)
+    whole, parts = probability.copy(), probability.copy()
+    across.vote(engine(), whole, field)
+
+    def in_slices(_meter, tile, work):
+        (_, y0, x0), (_, y1, x1) = tile.start, tile.stop
+        return [(part, work(part)) for part in tile.parts((y1 - y0) * (x1 - x0))]
+
+    monkeypatch.setattr(rescue, "tile", in_slices)
+    across.vote(engine(tile=(28, 13, 17)), parts, field)
+    assert (parts == whole).all()
 
 
 @pytest.mark.parametrize("outward", [True, False])
