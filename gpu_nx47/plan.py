@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import bank, components, counters, direction, load, null, survey
+from gpu_nx47 import across, bank, components, counters, direction, load, null, survey
 from gpu_nx47._tiff.decoding import PAGE_COPIES
 from gpu_nx47._tiff.untrusted import SPARE_BYTES
 from gpu_nx47.engine import ASIDE_VOXELS
@@ -330,8 +330,14 @@ class _Tiles:
 
     @property
     def neuron(self) -> tuple[str, int]:
-        """The tiles that the neuron eats; those of the vote, which come behind them, hold less."""
-        return self.line("the neuron", self.probability)
+        """The tiles that the neuron eats, or those of the vote behind them: of wide volumes its waiting slices."""
+        tiles = self.line("the neuron", self.probability)
+        depth, height, width = self.job.shape
+        # Means wait in three layers of thin tiles, and in those in flight; a tile in work has codes and directions.
+        slices = min(depth, 3 * -(-self.tile[0] // across.VOTE_PARTS) + across.VOTE_REACH)
+        thin = 4 * self.crop(across.VOTE_REACH) + 4 * self.crop(0)
+        voted = 2 * slices * height * width + self.at_once * thin
+        return tiles if tiles[1] >= voted else ("means along the sheets", voted)
 
     @property
     def features(self) -> tuple[str, int]:
