@@ -16,11 +16,12 @@ test: $(VENV)/.tested  ## every test of the gate
 test-long: $(VENV)/.tested  ## ten times the drawn shapes, mutations, whole runs
 	$(BIN)/python -m pytest -q -n logical --dist loadfile --long
 
-lint: $(VENV)/.linted  ## style, types, and the arrows between rooms
+lint: $(VENV)/.linted $(VENV)/.tested  ## style, types, the arrows between rooms, and names and lengths
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/rules
 
 wheel: $(VENV)/.linted  ## with a cubin of each kernel file for each architecture: nothing is compiled where it is installed
 	$(PIP) install --group nvrtc

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from gpu_nx47 import hardware, load, plan
 from gpu_nx47._tiff import LIMIT_BYTES
 from gpu_nx47._tiff.inspection import promised
+from gpu_nx47.accounts import Job
 from gpu_nx47.errors import InputError, TooLargeError, UsageError
-from gpu_nx47.plan import MB, Job, MemoryPlan
+from gpu_nx47.plan import MB, MemoryPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,10 @@ import tifffile
 import gpu_nx47
 from cpu_fallback import law
 from gpu_nx47 import budget, hardware, load, phantom, plan, source
+from gpu_nx47.accounts import Job
 from gpu_nx47.configure import from_mapping, parse_bytes, resolve, to_json
 from gpu_nx47.errors import InputError, SettingsError, TooLargeError, UsageError
-from gpu_nx47.plan import MB, Job
+from gpu_nx47.plan import MB
 from gpu_nx47.settings import NeuronSettings, Settings
 
 SMALL = Settings(neuron=NeuronSettings(samples=1024, l1=(1e-3,), l2=(1e-3,), steps=20), overlays=1)
