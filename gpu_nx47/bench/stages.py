@@ -50,13 +50,14 @@ class Timeline:
         self._since = time.perf_counter()
         self._main = threading.get_ident()
         self._lock = threading.Lock()
+        self._high_water = clock.HighWater()
 
     def _turn(self) -> None:
         now = time.perf_counter()
         here = self._stack[-1]
         self.seconds[here] += now - self._since
         self._since = now
-        peak = clock.high_water(reset=True)
+        peak = self._high_water()
         if peak is not None:
             self.peaks[here] = max(peak, self.peaks.get(here, 0))
 
@@ -80,8 +81,9 @@ class Timeline:
             self._stack.pop()
 
     def close(self) -> None:
-        """Count what is left."""
+        """Count what is left; once."""
         self._turn()
+        self._high_water.close()
 
 
 _WATCHED: Final[tuple[tuple[Any, str, str], ...]] = (
@@ -164,9 +166,11 @@ def one_run(root: Path, output: Path, settings: Settings) -> dict[str, Any]:
     """
     line = Timeline()
     wall, cpu = time.perf_counter(), time.process_time()
-    with watched(line):
-        result = pipeline.run(root, output, settings, fresh=True)
-    line.close()
+    try:
+        with watched(line):
+            result = pipeline.run(root, output, settings, fresh=True)
+    finally:
+        line.close()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     voxels = sum(entry["valid_voxels"] for entry in result.files)
     stages = []
