@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gpu_nx47 import across, bank, components, counters, direction, load, null, survey
+from gpu_nx47 import across, anomalies, bank, components, counters, direction, load, null, survey
 from gpu_nx47._tiff.decoding import PAGE_COPIES
 from gpu_nx47._tiff.untrusted import SPARE_BYTES
 from gpu_nx47.engine import ASIDE_VOXELS
@@ -33,6 +33,8 @@ ANOMALY_SHARE: Final = 1 / 12
 """Anomalous voxels that are allowed for: phantoms have up to 0.074."""
 ANOMALY_BYTES: Final = 14
 """Of each its place, its bend and its cluster."""
+ANOMALY_LISTED: Final = 10
+"""The same before there are clusters: in parts, and once more together."""
 
 Shape = tuple[int, int, int]
 Lines = list[tuple[str, int]]
@@ -256,10 +258,10 @@ def _count(job: Job) -> Lines:
     if job.law:
         return [("labels, anomalies and runs", 36 * job.voxels)]
     number, slab = math.ceil(ANOMALY_SHARE * job.voxels), min(job.voxels, components.SLAB)
-    lines = {
-        "runs of a mask": _runs(job.voxels) + job.voxels // 8,
-        "anomalies": ANOMALY_BYTES * number + slab + _runs(slab),
-    }
-    if job.voxels <= ASIDE_VOXELS:
-        return list(lines.items())
-    return [_longest(*lines.items())]  # the runs have gone before
+    runs = ("runs of a mask", _runs(job.voxels) + job.voxels // 8)
+    clusters = ("anomalies", ANOMALY_BYTES * number + slab + _runs(slab))
+    # A large volume's runs have gone before; a small one's bends are held until anomalies are listed.
+    beside = [runs, clusters] if job.voxels <= ASIDE_VOXELS else [_longest(runs, clusters)]
+    held = 2 * job.voxels if job.voxels <= anomalies.HELD_VOXELS else 0
+    listed = ("bends and anomalies", held + 2 * ANOMALY_LISTED * number)
+    return beside if sum(size for _, size in beside) >= listed[1] else [listed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ import numpy as np
 from gpu_nx47 import rescue, tables
 from gpu_nx47.components import host_label, labels_at
 from gpu_nx47.engine import tiles
+from gpu_nx47.spread import spread
 from gpu_nx47.stats import Histogram
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 ROBUST_Z: Final = 6.0
 MAD_TO_DEVIATION: Final = 1.4826
 LAPLACE_SHIFT: Final = 4
+HELD_VOXELS: Final = 1 << 27
+"""Volumes up to this have their bends held, rather than computed twice."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,20 @@ def listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
 
     Notes
     -----
-    Each bend is computed twice, for the histogram and for the list: whole, they would take two bytes a voxel.
+    The bends of a large volume are computed twice, for the histogram and for the list, as they take two bytes a voxel.
     """
-    counts = np.zeros(65_536, np.int64)
-    for _, part in _bends(engine, probability, lambda _, codes: engine.backend.histogram(codes)):
-        counts += part
+    held = probability.size <= HELD_VOXELS
+    counts, kept = np.zeros(65_536, np.int64), []
+
+    def counted(_: Tile, codes: Any) -> tuple[NDArray[np.int64], Any]:
+        return engine.backend.histogram(codes), engine.backend.to_host(codes) if held else None
+
+    for tile, (part_counts, here) in _bends(engine, probability, counted):
+        counts += part_counts
+        kept.append((tile, here))
     limits = usual(counts)
 
-    def beyond(tile: Tile, codes: Any) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
-        here = engine.backend.to_host(codes)
+    def beyond(tile: Tile, here: NDArray[np.int16]) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
         inside = np.flatnonzero(limits.left_by(here))
         bend = here.reshape(-1)[inside]
         if here[0].size == probability[0].size:
@@ -91,7 +100,14 @@ def listed(engine: Engine, probability: NDArray[np.uint16]) -> Listed:
 
     number = int(counts[limits.left_by(np.arange(-32_768, 32_768).astype(np.int16))].sum())
     index, bend, at = np.empty(number, np.int64), np.empty(number, np.int16), 0
-    for _, (places, codes) in _bends(engine, probability, beyond):
+    lists: Iterator[tuple[NDArray[np.int64], NDArray[np.int16]]]
+    if held:
+        found = spread(len(kept), lambda run: [beyond(*kept[k]) for k in run], engine.threads, "nx47-bends")
+        lists = itertools.chain.from_iterable(found)
+    else:
+        again = _bends(engine, probability, lambda tile, codes: beyond(tile, engine.backend.to_host(codes)))
+        lists = (result for _, result in again)
+    for places, codes in lists:
         part = slice(at, at := at + len(places))
         index[part], bend[part] = places, codes
     if np.any(index[1:] < index[:-1]):  # a GPU had no memory for whole slices

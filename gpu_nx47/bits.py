@@ -64,11 +64,10 @@ def packed(mask: NDArray[np.bool_]) -> NDArray[np.uint64]:
 def listed(bits: NDArray[np.uint64], width: int) -> NDArray[np.int64]:
     """Return the flat index, in a mask with rows of `width` voxels, of each bit that is set; ascending."""
     word = np.flatnonzero(bits)
-    length = bits.shape[2]
-    set_bits = np.unpackbits(bits.reshape(-1)[word].astype("<u8").view(np.uint8), bitorder="little").reshape(-1, WORD)
-    which, bit = np.nonzero(set_bits)
-    row, column = np.divmod(word[which], length)
-    return row * width + WORD * column + bit
+    set_bits = np.unpackbits(bits.reshape(-1)[word].astype("<u8", copy=False).view(np.uint8), bitorder="little")
+    place = np.flatnonzero(set_bits.view(np.bool_))
+    row, column = np.divmod(word, bits.shape[2])
+    return (row * width + WORD * column)[place // WORD] + place % WORD
 
 
 def moved(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -42,7 +42,7 @@ def first_voxels(
     border = _led_on_the_border(mask)
     if not inside.size:
         return inside, 0
-    at = np.union1d(inside, border)
+    at = np.sort(np.concatenate([inside, border]), kind="stable")  # in order but for the few of the border
     labels, count = labels_at(mask.shape, lambda rows: ~mask[rows], label, connectivity=connectivity, at=at)
     closed = np.ones(count + 1, np.bool_)
     closed[labels[np.searchsorted(at, border)]] = False

@@ -92,6 +92,24 @@ def test_anomalies_of_tiles_that_are_no_slices_are_the_same(monkeypatch):
         assert np.array_equal(getattr(cut, name), getattr(whole, name))
 
 
+@pytest.mark.parametrize("tile", [(64, 64, 64), (5, 6, 7)])
+def test_bends_that_are_held_and_those_computed_twice_give_the_same_anomalies(monkeypatch, tile):
+    probability = np.random.default_rng(6).integers(0, 65_536, (9, 12, 13)).astype(np.uint16)
+    probability[:, 2:9, 3:9] = 30_000
+    found, asked = [], []
+    for most in (probability.size, probability.size - 1):
+        monkeypatch.setattr(anomalies, "HELD_VOXELS", most)
+        meter = Meter(law)
+        found.append(anomalies.anomalies_of(Engine(meter, tile, 2), probability))
+        asked.append(meter.asked["laplacian"])
+    held, twice = found
+    assert held.voxels > 0
+    assert held.limits == twice.limits
+    for name in ("index", "bend", "cluster"):
+        assert np.array_equal(getattr(held, name), getattr(twice, name))
+    assert asked[1] == 2 * asked[0]
+
+
 def test_a_flat_probability_has_no_anomaly():
     found = anomalies.anomalies_of(Engine(Meter(law), (64, 64, 64), 1), np.full((5, 5, 5), 1000, np.uint16))
     assert (found.voxels, found.clusters) == (0, 0)
