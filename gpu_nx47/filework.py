@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from gpu_nx47.quick import quick_mask
 from gpu_nx47.resume import sha256_of
 from gpu_nx47.solve import Solved, Story, solve
 from gpu_nx47.solve_outside import solve_outside
+from gpu_nx47.spread import beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +42,16 @@ OVERLAY_FOLDER: Final = "overlays_v122"
 SAVE_FOLDER: Final = "saved"
 REFERENCE_NAME: Final = "{}.reference.npz"
 Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What is told of a volume at its end."""
+
+    counters: dict[str, Any]
+    training: dict[str, Any]
+    """Of the neuron, and the old program's definitions."""
+    alerts: list[Alert]
 
 
 class FileWork:
@@ -158,12 +170,15 @@ class FileWork:
             mask = metrics.full_mask(volume, solved.final if solved else None)
             digest = self.writer.add(item.id, mask, self.press.file(item.id))
             self.shapes[item.id] = _shape(volume.grey)
-            written = self._pictures(volume, mask)
+            pictures = self._pictures(volume, mask)
+            del mask
+            written = list(pictures)
             if solved:
                 written += self._save(volume, solved)
                 solved.saved.clear()  # written: nothing counts them
-            del mask
-        self._report(volume, solved, story, started, digest, written)
+        with beside(lambda: overlay.write(pictures, self.engine.threads), self.engine.threads, "nx47-drawing"):
+            counted = self._count(volume, solved, story, started)
+        self._report(volume, solved, counted, story, started, digest, written)
         self.states[item.id] = "full"
 
     def _load(self, item: Source) -> tuple[Volume, MemoryPlan]:
@@ -270,40 +285,45 @@ class FileWork:
 
         return solve(grey, self.engine, self.settings, story, self.references, model, line, standing)
 
+    def _count(self, volume: Volume, solved: Solved | None, story: Story, started: float) -> Counted:
+        """Count what was found, and judge it."""
+        name = volume.source.id
+        with story.stage("count"):
+            if solved is None:
+                nothing: dict[str, Any] = {"selected_features": [], "train_mode": "autonomous", "train_info": None}
+                alarm = Alert.of("CONSTANT_VOLUME", volume.box.voxels, None, name)
+                return Counted(metrics.empty_counters(volume), nothing, [alarm])
+            counters, old = metrics.volume_counters(volume, solved, self.engine, self.settings, self.references)
+            training = metrics.training_block(solved)
+            training["v122"] = v122.block(
+                old,
+                materials=counters["materials_detected"],
+                features=len(solved.selected.names),
+                elapsed_s=time.monotonic() - started,
+            )
+            return Counted(counters, training, metrics.volume_alerts(name, solved, counters))
+
     def _report(
         self,
         volume: Volume,
         solved: Solved | None,
+        counted: Counted,
         story: Story,
         started: float,
         digest: str,
         written: list[Path],
     ) -> None:
-        name = volume.source.id
-        with story.stage("count"):
-            if solved is None:
-                counted = metrics.empty_counters(volume)
-                found = [Alert.of("CONSTANT_VOLUME", volume.box.voxels, None, name)]
-                training: dict[str, Any] = {"selected_features": [], "train_mode": "autonomous", "train_info": None}
-            else:
-                counted, old = metrics.volume_counters(volume, solved, self.engine, self.settings, self.references)
-                found = metrics.volume_alerts(name, solved, counted)
-                training = metrics.training_block(solved)
-                training["v122"] = v122.block(
-                    old,
-                    materials=counted["materials_detected"],
-                    features=len(solved.selected.names),
-                    elapsed_s=time.monotonic() - started,
-                )
-        for alert in found:
+        name, found = volume.source.id, counted.counters
+        for alert in counted.alerts:
             self.emit(alert.event())
-        for point in counted["golden_nonce_points_topk"]:
+        for point in found["golden_nonce_points_topk"]:
             self.emit(Event("GOLDEN_NONCE_FOUND", {"file": name, **point}))
-        written.append(slices.write_table(self.output / slices.FOLDER, name, counted["slices"]))
+        written.append(slices.write_table(self.output / slices.FOLDER, name, found["slices"]))
         if solved is not None and self.settings.overlays:
-            points, odd = counted["golden_nonce_points_topk"], counted["findings"]
+            points, odd = found["golden_nonce_points_topk"], found["findings"]
             written += findings.write_picture(self.output / OVERLAY_FOLDER, volume, solved, points, odd)
-        entry = {"file": name, **training, **counted, **metrics.throughput(story, volume, time.monotonic() - started)}
+        speed = metrics.throughput(story, volume, time.monotonic() - started)
+        entry = {"file": name, **counted.training, **found, **speed}
         self.done.append(entry)
         self.emit(Event("NX47_METRICS", entry))
         if self.references is not None:  # for a run that goes on behind this one
@@ -314,12 +334,10 @@ class FileWork:
         outputs = {path.relative_to(self.output).as_posix(): sha256_of(path) for path in written}
         self.emit(Event("FILE_DONE", {**data, "outputs": outputs}))
 
-    def _pictures(self, volume: Volume, mask: NDArray[np.bool_]) -> list[Path]:
-        if not self.settings.overlays:
-            return []
+    def _pictures(self, volume: Volume, mask: NDArray[np.bool_]) -> dict[Path, NDArray[np.uint8]]:
+        """Return the pictures of a volume and its mask, to be written."""
         folder = self.output / OVERLAY_FOLDER
-        count, threads = self.settings.overlays, self.engine.threads
-        return overlay.write_overlays(folder, volume.source.id, volume.grey, mask, count, threads)
+        return overlay.drawn(folder, volume.source.id, volume.grey, mask, self.settings.overlays)
 
     def _save(self, volume: Volume, solved: Solved) -> list[Path]:
         from gpu_nx47.saving import save_outputs

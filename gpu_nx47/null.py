@@ -122,21 +122,29 @@ def surrogates(
 
 
 def _sum(grey: NDArray[np.uint8], draws: list[list[int]], turns: tuple[Any, ...]) -> NDArray[np.int16]:
-    """Return the sum of pieces, every other one negative."""
+    """Return the sum of pieces, every other one negative.
+
+    Pieces are added up as they lie in the volume, and what is turned alike is turned once: of a piece that is turned by
+    itself each voxel is fetched from afar.
+    """
     shape = tuple(min(EDGE, n) for n in grey.shape)
-    total = np.zeros(shape, np.int16)
+    sums: dict[tuple[tuple[int, ...], int], NDArray[np.int16]] = {}
     for number, (*start, turn) in enumerate(draws):
         axes, steps = turns[turn % len(turns)]
-        lengths = [shape[axes.index(a)] for a in range(3)]
+        lengths, ways = ([of[axes.index(a)] for a in range(3)] for of in (shape, steps))
         piece = grey
         for axis, (first, length) in enumerate(zip(start, lengths, strict=True)):
             piece = _run(piece, axis, _places(first, length, grey.shape[axis]))
-        piece = piece.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
+        piece = np.ascontiguousarray(piece[:: ways[0], :: ways[1]])
+        total = sums.setdefault((axes, ways[2]), np.zeros(lengths, np.int16))
         if number % 2:
             total += piece
         else:
             total -= piece
-    return total
+    result = np.zeros(shape, np.int16)
+    for (axes, way), total in sums.items():
+        result += total[:, :, ::way].transpose(axes)
+    return result
 
 
 def _places(draw: int, length: int, whole: int) -> NDArray[np.int64]:

@@ -13,6 +13,8 @@ from gpu_nx47.errors import OutputError
 from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 COLOUR: Final = (255, 72, 0)
@@ -33,12 +35,23 @@ def write_overlays(
     count: int,
     threads: int = 1,
 ) -> list[Path]:
-    """Write `count` pictures of evenly spaced slices.
+    """Write `count` pictures of evenly spaced slices, and return their files in z order.
+
+    Takes what `drawn` takes, and the number of pictures to be made at once; OutputError where they cannot be written.
+    """
+    pictures = drawn(folder, name, grey, mask, count)
+    write(pictures, threads)
+    return list(pictures)
+
+
+def drawn(
+    folder: Path, name: str, grey: NDArray[np.uint8], mask: NDArray[np.bool_] | NDArray[np.uint8], count: int
+) -> dict[Path, NDArray[np.uint8]]:
+    """Return pictures of evenly spaced slices, by the files they are meant for, in z order.
 
     Parameters
     ----------
     folder : Path
-        Made if it is not there.
     name : str
         Id of the volume; the files are `<name>_z0123.png`.
     grey : uint8 (z, y, x)
@@ -47,40 +60,46 @@ def write_overlays(
         Its final mask; foreground is not 0.
     count : int
         Pictures wanted; at most one a slice.
-    threads : int
-        Pictures made at once.
-
-    Returns
-    -------
-    list of Path
-        The files, in z order.
 
     Raises
     ------
     OutputError
-        The pictures cannot be written.
+        Volume and mask differ in shape.
     """
     if grey.shape != mask.shape:
         raise OutputError(f"no overlay of {name}: the volume is {grey.shape}, its mask {mask.shape}")
-    from PIL import Image
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}. Give another folder with --output.") from error
     depth = grey.shape[0]
     count = min(count, depth)
+    places = ((2 * k + 1) * depth // (2 * count) for k in range(count))
+    return {folder / f"{name}_z{z:04d}.png": picture(grey[z], mask[z] != 0) for z in places}
 
-    def some(run: range) -> list[Path]:
-        written = []
-        for z in ((2 * k + 1) * depth // (2 * count) for k in run):
+
+def write(pictures: Mapping[Path, NDArray[np.uint8]], threads: int = 1) -> None:
+    """Write pictures, uint8 (y, x, 3), so many at once; their folders are made.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    from PIL import Image
+
+    for folder in {path.parent for path in pictures}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be made: {error.strerror}. Give another folder with --output."
+            ) from error
+    files = list(pictures)
+
+    def some(run: range) -> None:
+        for k in run:
             file = io.BytesIO()
-            Image.fromarray(picture(grey[z], mask[z] != 0)).save(file, "PNG", compress_level=PNG_LEVEL)
-            written.append(folder / f"{name}_z{z:04d}.png")
-            write_whole(written[-1], file.getvalue())
-        return written
+            Image.fromarray(pictures[files[k]]).save(file, "PNG", compress_level=PNG_LEVEL)
+            write_whole(files[k], file.getvalue())
 
-    return [path for paths in spread(count, some, threads, "nx47-pictures") for path in paths]
+    spread(len(files), some, threads, "nx47-pictures")
 
 
 def picture(grey: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -107,7 +107,7 @@ _WATCHED: Final[tuple[tuple[Any, str, str], ...]] = (
     (submission.SubmissionWriter, "close", "package"),
     (press.Press, "checked", "check"),
     (submission, "check_submission", "check"),
-    (overlay, "write_overlays", "pictures"),
+    (overlay, "write", "pictures"),
     (findings, "write_picture", "pictures"),
     (slices, "write_table", "slices"),
 )

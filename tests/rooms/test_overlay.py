@@ -1,7 +1,5 @@
 """Overlays: which slices, where the colour is, and names that do not change."""
 
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +18,7 @@ MASK = RNG.random(GREY.shape) < 0.2
 def test_slices_are_evenly_spaced_and_named_by_z(tmp_path, count, slices):
     paths = write_overlays(tmp_path / "o", "a", GREY, MASK, count)
     assert [path.name for path in paths] == [f"a_z{z:04d}.png" for z in slices]
-    assert sorted(os.listdir(tmp_path / "o")) == [path.name for path in paths]
+    assert sorted(path.name for path in (tmp_path / "o").glob("*")) == [path.name for path in paths]
     again = write_overlays(tmp_path / "p", "a", GREY, MASK, count, threads=3)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
 

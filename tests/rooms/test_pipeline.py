@@ -280,8 +280,8 @@ def test_what_is_shared_out_takes_the_runs_threads_and_changes_no_byte(finished,
     before = next(done for done in events(output, "FILE_DONE") if done["active_ratio"])
     name = before["file"]
     gpu_nx47.run(root / "test_images" / f"{name}.tif", tmp_path, replace(SMALL, threads=threads, overlays=3))
-    names = {f"nx47-{work}" for work in ("decode", "turn", "pictures", "check", "hash")}
-    assert asked == (dict.fromkeys(names, 3) | {"nx47-digest": 1} if threads == 3 else {})
+    names = {f"nx47-{work}" for work in ("decode", "turn", "pictures", "check", "hash", "bends")}
+    assert asked == (dict.fromkeys(names, 3) | {"nx47-digest": 1, "nx47-drawing": 1} if threads == 3 else {})
     (now,) = events(tmp_path, "FILE_DONE")
     assert now["mask_sha256"] == before["mask_sha256"]
     picture = f"overlays_v122/{name}_z0024.png"
