@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+PIPE_BYTES: Final = 1 << 20
+"""Of a pipe, where the system can be asked (Linux): through its usual 64 kB a mask takes twice the system's time."""
 
 
 def command(module: str) -> list[str]:
@@ -29,11 +32,19 @@ def started(module: str, **more: str) -> subprocess.Popen[Any]:
     OSError
         There is no process to be had.
     """
-    return subprocess.Popen(
-        command(module),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment(**more),
-        start_new_session=True,
-    )
+
+    def with_pipes_of(size: int) -> subprocess.Popen[Any]:
+        return subprocess.Popen(
+            command(module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(**more),
+            start_new_session=True,
+            pipesize=size,
+        )
+
+    try:
+        return with_pipes_of(PIPE_BYTES)
+    except PermissionError:  # the user has too many such pipes
+        return with_pipes_of(-1)
