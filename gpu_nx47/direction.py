@@ -158,8 +158,11 @@ def turned(field: Field, axis: NDArray[np.int32], threads: int = 1) -> Field:
 def normals_at(field: Field, index: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
     """Return the normals (z, y, x), times their planarity, at voxels of a box given by flat indices: shape (n, 3)."""
     z, y, x = (i // BLOCK for i in np.unravel_index(index, shape))
-    planarity = field.planarity[z, y, x] / 255.0
-    return tables.direction_vectors()[field.direction[z, y, x]] * planarity[:, None]
+    _, rows, columns = field.direction.shape
+    block = (z * rows + y) * columns + x
+    normal = tables.direction_vectors().take(field.direction.reshape(-1).take(block), axis=0)
+    normal *= (field.planarity.reshape(-1).take(block) / 255.0)[:, None]
+    return normal
 
 
 def opposite(code: NDArray[np.uint16]) -> NDArray[np.uint16]:

@@ -12,6 +12,7 @@ from gpu_nx47 import bank, direction, stats, survey
 from gpu_nx47.direction import Bearing
 from gpu_nx47.engine import histogram
 from gpu_nx47.settings import NO_SIDE
+from gpu_nx47.spread import begun
 from gpu_nx47.survey import Axis
 
 if TYPE_CHECKING:
@@ -122,12 +123,14 @@ def look(
         The axis where it is known, (y, x) in 1/8 voxel of the box, in each slice; else it is estimated.
     """
     seed, count = settings.seed, survey.DRAWS_PER_SAMPLE * settings.neuron.samples
-    index, _ = survey.draw_voxels(seed, grey.size, count)
-    sided = settings.umbilicus != NO_SIDE
-    axis, bearing = orient(engine, grey, index, progress, line, sided=sided)
-    z, y, x = grey.shape
-    slabs = survey.measured_slabs((z, y, x), settings.features.measured)
-    return View(axis, bearing, slabs, y * x, seed, count, histogram(engine.backend, grey, engine.threads))
+    with engine.aside() as aside:  # one thread draws and fits: it leaves a processor time to count
+        counts = begun(aside, lambda: histogram(engine.backend, grey, 1 if aside else engine.threads))
+        index, _ = survey.draw_voxels(seed, grey.size, count)
+        sided = settings.umbilicus != NO_SIDE
+        axis, bearing = orient(engine, grey, index, progress, line, sided=sided)
+        z, y, x = grey.shape
+        slabs = survey.measured_slabs((z, y, x), settings.features.measured)
+        return View(axis, bearing, slabs, y * x, seed, count, counts())
 
 
 def measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from gpu_nx47 import components, loops, rescue, tables, topology
 from gpu_nx47.betti_tally import Tally
 from gpu_nx47.bits import Packed
 from gpu_nx47.engine import slabs
+from gpu_nx47.spread import begun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,7 +131,7 @@ def cut_volume(
             return int(np.count_nonzero(plain.to_host(clean(plain, plain.to_device(mask_of(name)), settings))))
 
         others = [name for name in ("anchored", "calibrated") if voxels[name] < voxels["either"]]
-        asked = {name: _begun(aside, partial(alone, name)) for name in others}
+        asked = {name: begun(aside, partial(alone, name)) for name in others}
         told: list[dict[str, Any]] = []
         either = held.pop() if held else _joined(probability, anchored, calibrated)[0]
         held.append(backend.to_device(either))
@@ -249,7 +250,7 @@ def _mended(
             here, _ = step(here)
         return backend.to_device(here)
     names = [name for name, _ in steps]
-    tally = Tally(components.host_label(backend), names, partial(_begun, aside), beside=bool(aside))
+    tally = Tally(components.host_label(backend), names, partial(begun, aside), beside=bool(aside))
     tally.look(here)
     changes = []
     for _, step in steps:
@@ -258,15 +259,3 @@ def _mended(
         changes.append(what)
     told.extend(tally.result(changes))
     return backend.to_device(here)
-
-
-def _begun(aside: Executor | None, work: Callable[[], Any]) -> Callable[[], Any]:
-    """Begin a work on the thread there is for it, in order, or do it; returns what gives its result.
-
-    Who asks for a work that nobody has begun yet does it: two threads share what is left.
-    """
-    if aside is None:
-        done = work()
-        return lambda: done
-    future = aside.submit(work)
-    return cache(lambda: work() if future.cancel() else future.result())

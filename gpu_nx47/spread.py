@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
 
 Result = TypeVar("Result")
 RUNS: Final = 8
@@ -58,3 +60,15 @@ def beside(work: Callable[[], object], threads: int | None, name: str) -> Iterat
         done = pool.submit(work)
         yield
         done.result()
+
+
+def begun(aside: Executor | None, work: Callable[[], Result]) -> Callable[[], Result]:
+    """Begin a work on the thread there is for it, in order, or do it; returns what gives its result.
+
+    Who asks for a work that nobody has begun yet does it: two threads share what is left.
+    """
+    if aside is None:
+        done = work()
+        return lambda: done
+    future = aside.submit(work)
+    return cache(lambda: work() if future.cancel() else future.result())

@@ -10,6 +10,7 @@ from cpu_fallback import law
 from gpu_nx47 import counters, engine, segmentation
 from gpu_nx47.backend import Meter
 from gpu_nx47.settings import SegmentSettings
+from gpu_nx47.spread import begun
 
 DUST = SegmentSettings(dust=12, closing=(1, 1, 0))
 WEAK, CALIBRATED, STRONG = 20_000, 40_000, 50_000
@@ -91,7 +92,7 @@ def test_who_asks_does_what_the_thread_beside_has_not_begun():
     with ThreadPoolExecutor(1) as aside:
         done, waits = [], threading.Event()
         aside.submit(waits.wait, 20)
-        result = segmentation._begun(aside, lambda: done.append(1) or len(done))
+        result = begun(aside, lambda: done.append(1) or len(done))
         assert (result(), result()) == (1, 1)  # once, however often it is asked for
         waits.set()
     assert done == [1]
