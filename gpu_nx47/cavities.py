@@ -42,11 +42,13 @@ def first_voxels(
     border = _led_on_the_border(mask)
     if not inside.size:
         return inside, 0
-    at = np.sort(np.concatenate([inside, border]), kind="stable")  # in order but for the few of the border
+    among = np.searchsorted(inside, border)
+    at = np.insert(inside, among, border)
     labels, count = labels_at(mask.shape, lambda rows: ~mask[rows], label, connectivity=connectivity, at=at)
+    among += np.arange(len(border))
     closed = np.ones(count + 1, np.bool_)
-    closed[labels[np.searchsorted(at, border)]] = False
-    of = labels[np.searchsorted(at, inside)]
+    closed[labels[among]] = False
+    of = np.delete(labels, among)
     enclosed = closed[of]
     return inside[enclosed], len(np.unique(of[enclosed]))
 
