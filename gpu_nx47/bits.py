@@ -118,13 +118,14 @@ def euler_number(bits: NDArray[np.uint64], connectivity: int) -> int:
 def _within(planes: NDArray[np.uint64], connectivity: int) -> int:
     """Return cells less what lies between two of them along an axis, plus what lies between four, in planes."""
     joined = np.bitwise_or if connectivity == 26 else np.bitwise_and
-    total = 0
-    for sign, along_x in ((1, planes), (-1, joined(planes, moved(planes)))):
-        between = _count(joined(along_x[:, :-1], along_x[:, 1:]))
-        if connectivity == 26:  # at the borders, too
-            between += _count(along_x[:, :1]) + _count(along_x[:, -1:])
-        total += sign * (_count(along_x) - between)
-    return total
+    along_x = joined(planes, moved(planes))
+    # What lies between two holds the cells, or they hold it: where they differ tells the difference of their numbers.
+    less = planes ^ along_x
+    between = joined(planes[:, :-1], planes[:, 1:]) ^ joined(along_x[:, :-1], along_x[:, 1:])
+    total = _count(less) - _count(between)
+    if connectivity == 6:
+        return total
+    return _count(less[:, :1]) + _count(less[:, -1:]) - total  # at the borders, too
 
 
 def _count(bits: NDArray[np.uint64]) -> int:
