@@ -120,8 +120,9 @@ def _within(planes: NDArray[np.uint64], connectivity: int) -> int:
     joined = np.bitwise_or if connectivity == 26 else np.bitwise_and
     along_x = joined(planes, moved(planes))
     # What lies between two holds the cells, or they hold it: where they differ tells the difference of their numbers.
-    less = planes ^ along_x
-    between = joined(planes[:, :-1], planes[:, 1:]) ^ joined(along_x[:, :-1], along_x[:, 1:])
+    less = np.bitwise_xor(planes, along_x)
+    beside = (joined(rows[:, :-1], rows[:, 1:]) for rows in (planes, along_x))
+    between = np.bitwise_xor(*beside)
     total = _count(less) - _count(between)
     if connectivity == 6:
         return total

@@ -170,13 +170,14 @@ class FileWork:
             mask = metrics.full_mask(volume, solved.final if solved else None)
             digest = self.writer.add(item.id, mask, self.press.file(item.id))
             self.shapes[item.id] = _shape(volume.grey)
-            pictures = self._pictures(volume, mask)
+            shown = overlay.chosen(self.output / OVERLAY_FOLDER, item.id, mask, self.settings.overlays)
             del mask
-            written = list(pictures)
+            written = list(shown)
             if solved:
                 written += self._save(volume, solved)
                 solved.saved.clear()  # written: nothing counts them
-        with beside(lambda: overlay.write(pictures, self.engine.threads), self.engine.threads, "nx47-drawing"):
+        threads = self.engine.threads
+        with beside(lambda: overlay.write(shown, volume.grey, threads), threads, "nx47-drawing"):
             counted = self._count(volume, solved, story, started)
         self._report(volume, solved, counted, story, started, digest, written)
         self.states[item.id] = "full"
@@ -333,11 +334,6 @@ class FileWork:
         data = {**{k: entry[k] for k in keys}, "active_ratio": entry["active_ratio_final"], "mask_sha256": digest}
         outputs = {path.relative_to(self.output).as_posix(): sha256_of(path) for path in written}
         self.emit(Event("FILE_DONE", {**data, "outputs": outputs}))
-
-    def _pictures(self, volume: Volume, mask: NDArray[np.bool_]) -> dict[Path, NDArray[np.uint8]]:
-        """Return the pictures of a volume and its mask, to be written."""
-        folder = self.output / OVERLAY_FOLDER
-        return overlay.drawn(folder, volume.source.id, volume.grey, mask, self.settings.overlays)
 
     def _save(self, volume: Volume, solved: Solved) -> list[Path]:
         from gpu_nx47.saving import save_outputs

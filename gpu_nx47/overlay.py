@@ -13,9 +13,10 @@ from gpu_nx47.errors import OutputError
 from gpu_nx47.spread import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
+
+    Shown = dict[Path, tuple[int, NDArray[np.bool_]]]
+    """Where a slice is in its volume, and its mask (y, x), by the file that shows it."""
 
 COLOUR: Final = (255, 72, 0)
 """Vermilion: far from every grey, and told from it by the colour-blind too."""
@@ -37,21 +38,10 @@ def write_overlays(
 ) -> list[Path]:
     """Write `count` pictures of evenly spaced slices, and return their files in z order.
 
-    Takes what `drawn` takes, and the number of pictures to be made at once; OutputError where they cannot be written.
-    """
-    pictures = drawn(folder, name, grey, mask, count)
-    write(pictures, threads)
-    return list(pictures)
-
-
-def drawn(
-    folder: Path, name: str, grey: NDArray[np.uint8], mask: NDArray[np.bool_] | NDArray[np.uint8], count: int
-) -> dict[Path, NDArray[np.uint8]]:
-    """Return pictures of evenly spaced slices, by the files they are meant for, in z order.
-
     Parameters
     ----------
     folder : Path
+        Made if it is not there.
     name : str
         Id of the volume; the files are `<name>_z0123.png`.
     grey : uint8 (z, y, x)
@@ -60,22 +50,31 @@ def drawn(
         Its final mask; foreground is not 0.
     count : int
         Pictures wanted; at most one a slice.
+    threads : int
+        Pictures made at once.
 
     Raises
     ------
     OutputError
-        Volume and mask differ in shape.
+        Volume and mask differ in shape, or the pictures cannot be written.
     """
     if grey.shape != mask.shape:
         raise OutputError(f"no overlay of {name}: the volume is {grey.shape}, its mask {mask.shape}")
-    depth = grey.shape[0]
+    shown = chosen(folder, name, mask, count)
+    write(shown, grey, threads)
+    return list(shown)
+
+
+def chosen(folder: Path, name: str, mask: NDArray[np.bool_] | NDArray[np.uint8], count: int) -> Shown:
+    """Return evenly spaced slices of a mask, as `write_overlays` takes it, by the files that will show them."""
+    depth = len(mask)
     count = min(count, depth)
     places = ((2 * k + 1) * depth // (2 * count) for k in range(count))
-    return {folder / f"{name}_z{z:04d}.png": picture(grey[z], mask[z] != 0) for z in places}
+    return {folder / f"{name}_z{z:04d}.png": (z, mask[z] != 0) for z in places}
 
 
-def write(pictures: Mapping[Path, NDArray[np.uint8]], threads: int = 1) -> None:
-    """Write pictures, uint8 (y, x, 3), so many at once; their folders are made.
+def write(shown: Shown, grey: NDArray[np.uint8], threads: int = 1) -> None:
+    """Draw and write slices of a volume (z, y, x) with those of its mask, so many at once; their folders are made.
 
     Raises
     ------
@@ -84,20 +83,19 @@ def write(pictures: Mapping[Path, NDArray[np.uint8]], threads: int = 1) -> None:
     """
     from PIL import Image
 
-    for folder in {path.parent for path in pictures}:
+    for folder in {path.parent for path in shown}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot be made: {error.strerror}. Give another folder with --output."
-            ) from error
-    files = list(pictures)
+            what = f"{folder}: cannot be made: {error.strerror}. Give another folder with --output."
+            raise OutputError(what) from error
+    files = list(shown.items())
 
     def some(run: range) -> None:
-        for k in run:
+        for path, (z, mask) in files[run.start : run.stop]:
             file = io.BytesIO()
-            Image.fromarray(pictures[files[k]]).save(file, "PNG", compress_level=PNG_LEVEL)
-            write_whole(files[k], file.getvalue())
+            Image.fromarray(picture(grey[z], mask)).save(file, "PNG", compress_level=PNG_LEVEL)
+            write_whole(path, file.getvalue())
 
     spread(len(files), some, threads, "nx47-pictures")
 
