@@ -136,7 +136,9 @@ def _sum(grey: NDArray[np.uint8], draws: list[list[int]], turns: tuple[Any, ...]
         for axis, (first, length) in enumerate(zip(start, lengths, strict=True)):
             piece = _run(piece, axis, _places(first, length, grey.shape[axis]))
         piece = np.ascontiguousarray(piece[:: ways[0], :: ways[1]])
-        total = sums.setdefault((axes, ways[2]), np.zeros(lengths, np.int16))
+        if (axes, ways[2]) not in sums:
+            sums[axes, ways[2]] = np.zeros(lengths, np.int16)
+        total = sums[axes, ways[2]]
         if number % 2:
             total += piece
         else:

@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 from sheetless import inner, noise
 
 from cpu_fallback import law
-from gpu_nx47 import anomalies, backend, chance, metrics, null, solve, tally
+from gpu_nx47 import anomalies, backend, chance, metrics, null, solve, tables, tally
 from gpu_nx47.backend import Meter
 from gpu_nx47.engine import Engine
 from gpu_nx47.settings import NeuronSettings, Settings
@@ -29,6 +29,23 @@ def surrogates(grey, family, seed=47):
 
 
 # ------------------------------------------------------------------ surrogates
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 9, 11), (1, 30, 100), (5, 70, 48), (100, 60, 30), (130, 47, 90)])
+def test_pieces_are_summed_as_if_each_were_turned_by_itself(shape, family):
+    grey = np.random.default_rng(list(shape)).integers(0, 256, shape).astype(np.uint8)
+    turns = null._turns(shape) if family == "isotropic" else null.ENDS
+    draws = tables.draws(47, null.FAMILIES[family], 0, null.COPIES * 4).reshape(null.COPIES, 4).tolist()
+    edges = [min(null.EDGE, n) for n in shape]
+    expected = np.zeros(edges, np.int64)
+    for number, (*start, turn) in enumerate(draws):
+        axes, steps = turns[turn % len(turns)]
+        lengths = (edges[axes.index(axis)] for axis in range(3))
+        places = map(null._places, start, lengths, shape)
+        piece = grey[np.ix_(*places)].transpose(axes)[:: steps[0], :: steps[1], :: steps[2]]
+        expected += (1 if number % 2 else -1) * piece.astype(np.int64)
+    assert np.array_equal(null._sum(grey, draws, turns), expected)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("shape", [(50, 60, 70), (1, 30, 31), (200, 4, 97), (3, 3, 3)])
 def test_a_surrogate_has_the_volumes_grey_values(family, shape):
