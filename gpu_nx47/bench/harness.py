@@ -18,6 +18,7 @@ from gpu_nx47.bench import clock, cold, kernels, stages
 from gpu_nx47.bench.cases import cases
 from gpu_nx47.engine import Engine
 from gpu_nx47.errors import BackendUnavailableError
+from gpu_nx47.model import read_model
 from gpu_nx47.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Wanted:
     """Whole runs, beside a first one that is not counted."""
     files: int = 2
     """Volumes of a whole run."""
+    model: str = ""
+    """Of the whole runs, as `Settings.model`; or `stages.FOUND`, the neuron that a run finds itself."""
     peers: bool = True
     threads: int | None = None
 
@@ -68,7 +71,11 @@ def measure(wanted: Wanted, tell: Callable[[str], Any] = lambda _: None) -> dict
     ------
     BackendUnavailableError
         A backend asked for by name cannot run here.
+    UsageError
+        The model cannot be read.
     """
+    if wanted.model not in ("", stages.FOUND):
+        read_model(Path(wanted.model))  # told now, not behind the kernels
     threads = wanted.threads or hardware.usable_processors()
     present, missing = _backends(wanted)
     peers, reason = _peers() if wanted.peers else (None, "not asked for")
@@ -88,7 +95,7 @@ def measure(wanted: Wanted, tell: Callable[[str], Any] = lambda _: None) -> dict
         if "run" in wanted.parts:
             for size in _sizes(room, wanted):
                 tell(f"{room.NAME}: {wanted.runs} runs of {wanted.files} volumes, {size}^3")
-                asked = Settings(backend=room.NAME, threads=threads)
+                asked = Settings(backend=room.NAME, threads=threads, model=wanted.model)
                 found["runs"].append({"backend": room.NAME, **stages.runs(size, wanted.files, wanted.runs, asked)})
     if "start" in wanted.parts:
         tell("fresh processes")

@@ -125,8 +125,9 @@ def _runs(found: dict[str, Any]) -> Iterator[str]:
         total = sum(stage["wall_s"] for stage in run["stages"])
         head = ("stage", "s", "share", "peak MB", "calc_ops", "executed", "Gcalc/s", "Mvox/s")
         p = run["file_s"]
+        model = f" with the model {run['model']}" if run["model"] else ""
         yield "\n".join([
-            f"\nWhole run, {run['backend']}, {run['files']} phantoms of {run['size']}^3, the middle of "
+            f"\nWhole run{model}, {run['backend']}, {run['files']} phantoms of {run['size']}^3, the middle of "
             f"{len(run['wall_rounds_s'])} runs",
             _table(head, rows),
             f"wall {run['wall_s']:.3f} s, sum of the stages {total:.3f} s, named {run['named_share']:.1%}; "

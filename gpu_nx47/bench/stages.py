@@ -7,8 +7,10 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import patch
 
 from gpu_nx47 import (
     backend,
@@ -19,6 +21,7 @@ from gpu_nx47 import (
     inference,
     journal,
     load,
+    neuron,
     overlay,
     phantom,
     pipeline,
@@ -29,6 +32,7 @@ from gpu_nx47 import (
 )
 from gpu_nx47.bench import clock
 from gpu_nx47.journal.dispatch import Dispatcher
+from gpu_nx47.model import Model
 from gpu_nx47.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
 REST: Final = "rest"
 """What no stage names."""
+FOUND: Final = "found"
+"""In place of a model's path: the neuron that a run without a model trains on the last of the volumes."""
 
 
 class Timeline:
@@ -208,6 +214,20 @@ def one_run(root: Path, output: Path, settings: Settings) -> dict[str, Any]:
     }
 
 
+def found_model(root: Path, output: Path, settings: Settings) -> Model:
+    """Run once, without a model, and return as one what was trained on the last volume."""
+    found: list[neuron.Trained] = []
+    train = neuron.train
+
+    def kept(*arguments: Any, **parameters: Any) -> neuron.Trained:
+        found.append(train(*arguments, **parameters))
+        return found[-1]
+
+    with patch.object(neuron, "train", kept):
+        pipeline.run(root, output, replace(settings, model=""), fresh=True)
+    return Model(found[-1].unit, {}, found[-1], {})
+
+
 def runs(size: int, files: int, rounds: int, settings: Settings) -> dict[str, Any]:
     """Return the middle one of a few runs on phantoms, and the time a file takes at P50, P90 and P99.
 
@@ -220,10 +240,15 @@ def runs(size: int, files: int, rounds: int, settings: Settings) -> dict[str, An
     rounds : int
         Runs; the first, which compiles, is not counted.
     settings : Settings
+        Its model may be `FOUND`.
     """
+    named = settings.model
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
         phantom.write_phantom_root(root, size=size, seeds=range(1, files + 1), train_seeds=[])
+        if named == FOUND:
+            settings = replace(settings, model=str(Path(folder) / "model.json"))
+            found_model(root, Path(folder) / "out", settings).write(Path(settings.model))
         found = [one_run(root, Path(folder) / "out", settings) for _ in range(rounds + 1)][1:]
     each = [seconds for run in found for seconds in run["file_s"]]
     middle = sorted(found, key=lambda run: run["wall_s"])[len(found) // 2]
@@ -231,6 +256,7 @@ def runs(size: int, files: int, rounds: int, settings: Settings) -> dict[str, An
     walls = [run["wall_s"] for run in found]
     return {
         "size": size,
+        "model": named,
         **middle,
         "wall_rounds_s": walls,
         "cpu_rounds_s": [run["cpu_s"] for run in found],

@@ -31,6 +31,9 @@ def bench(
     rounds: Annotated[int, typer.Option(metavar="N", help="Calls of each kernel and peer.")] = 9,
     runs: Annotated[int, typer.Option(metavar="N", help="Whole runs.")] = 5,
     files: Annotated[int, typer.Option(metavar="N", help="Volumes of a whole run.")] = 2,
+    model: Annotated[
+        str, typer.Option(metavar="FILE|found", help="Whole runs with a model; found: the neuron of a run without.")
+    ] = "",
     threads: Annotated[int | None, typer.Option(metavar="N", help="Threads (default: every processor).")] = None,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Also measure other libraries.")] = True,
     as_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every reading.")] = None,
@@ -51,9 +54,8 @@ def bench(
         from gpu_nx47.atomic import write_whole
         from gpu_nx47.bench import chart, harness, report
 
-        for name, asked, known in (("only", only, harness.PARTS), ("backend", backend, ("gpu", "cpu", "law"))):
-            if unknown := sorted(set(asked or ()) - set(known)):
-                raise UsageError(f"--{name}: expected some of {', '.join(known)}, got {unknown[0]!r}")
+        _accept_names("only", only, harness.PARTS)
+        _accept_names("backend", backend, ("gpu", "cpu", "law"))
         for name, number in (("rounds", rounds), ("runs", runs), ("files", files), ("threads", threads or 1)):
             if not 1 <= number <= 1000:
                 raise UsageError(f"--{name}: expected 1 to 1000, got {number}")
@@ -65,6 +67,7 @@ def bench(
             rounds=rounds,
             runs=runs,
             files=files,
+            model=model,
             peers=peers,
             threads=threads,
         )
@@ -85,6 +88,11 @@ def _compare(pair: tuple[Path, Path], size: int, backend: str, case: str) -> Non
     verdicts = compare.compare(*pair, size=size, backend=backend, case=case, tell=_tell)
     typer.echo(compare.table(verdicts))
     leave(NO_ZIP if any(verdict.said == "slower" for verdict in verdicts) else ALL_DONE)
+
+
+def _accept_names(option: str, asked: list[str] | None, known: tuple[str, ...]) -> None:
+    if unknown := sorted(set(asked or ()) - set(known)):
+        raise UsageError(f"--{option}: expected some of {', '.join(known)}, got {unknown[0]!r}")
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -101,6 +102,32 @@ def test_the_stages_sum_to_the_wall_time(tmp_path):
     assert {name: owner.__dict__[name] for owner, name, _ in stages._WATCHED} == before  # nothing stays watched
 
 
+def test_runs_with_the_neuron_that_a_run_finds_give_its_mask_and_train_nothing(tmp_path, monkeypatch):
+    taken = []
+    one_run = stages.one_run
+
+    def seen(root, output, settings):
+        run = one_run(root, output, settings)
+        taken.append((settings.model, {row["stage"] for row in run["stages"]}, zip_bytes(output)))
+        return run
+
+    def zip_bytes(output):
+        return (output / "submission.zip").read_bytes()
+
+    monkeypatch.setattr(stages, "one_run", seen)
+    asked = Settings(threads=2, tile=(20, 40, 40))
+    own = stages.runs(40, 1, 1, asked)
+    given = stages.runs(40, 1, 1, replace(asked, model=stages.FOUND))
+    assert (own["model"], given["model"]) == ("", "found")
+    (none, trains, first), (path, spares, second) = taken[1], taken[3]
+    assert none == ""
+    assert path.endswith(".json")
+    assert "features" in trains
+    assert given["calc_ops"] < own["calc_ops"]
+    assert first == second
+    assert spares <= trains
+
+
 @pytest.mark.long
 def test_a_fresh_process_is_timed():
     first = cold.first_runs(32, 1, "law")
@@ -152,6 +179,15 @@ def test_without_what_was_not_asked_for(capsys, monkeypatch):
     assert "import gpu_nx47" in shown
     assert "Kernels" not in shown
     assert report.text(json.loads(json.dumps(harness.measure(harness.Wanted(parts=(), backends=("law",))))))
+
+
+def test_whole_runs_with_a_model_say_so(capsys):
+    room = select("cpu")[0].NAME
+    asked = ["bench", "--only", "run", "--sizes", "32", "--backend", room, "--runs", "1", "--files", "1"]
+    assert main([*asked, "--model", "found"]) == 0
+    assert f"Whole run with the model found, {room}, 1 phantoms of 32^3" in capsys.readouterr().out
+    assert main([*asked, "--model", "nowhere.json"]) == 2
+    assert "nowhere.json: the model cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
