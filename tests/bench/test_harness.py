@@ -102,30 +102,25 @@ def test_the_stages_sum_to_the_wall_time(tmp_path):
     assert {name: owner.__dict__[name] for owner, name, _ in stages._WATCHED} == before  # nothing stays watched
 
 
-def test_runs_with_the_neuron_that_a_run_finds_give_its_mask_and_train_nothing(tmp_path, monkeypatch):
-    taken = []
-    one_run = stages.one_run
+def test_runs_with_the_neuron_that_a_run_finds_give_its_mask_and_train_nothing(monkeypatch):
+    zips, one_run = [], stages.one_run
 
     def seen(root, output, settings):
         run = one_run(root, output, settings)
-        taken.append((settings.model, {row["stage"] for row in run["stages"]}, zip_bytes(output)))
+        zips.append((output / "submission.zip").read_bytes())
         return run
-
-    def zip_bytes(output):
-        return (output / "submission.zip").read_bytes()
 
     monkeypatch.setattr(stages, "one_run", seen)
     asked = Settings(threads=2, tile=(20, 40, 40))
     own = stages.runs(40, 1, 1, asked)
     given = stages.runs(40, 1, 1, replace(asked, model=stages.FOUND))
     assert (own["model"], given["model"]) == ("", "found")
-    (none, trains, first), (path, spares, second) = taken[1], taken[3]
-    assert none == ""
-    assert path.endswith(".json")
-    assert "features" in trains
-    assert given["calc_ops"] < own["calc_ops"]
-    assert first == second
-    assert spares <= trains
+    learned, spared = ({row["stage"]: row["calc_ops"] for row in run["stages"]} for run in (own, given))
+    assert learned["features"] > 0
+    assert learned["train"] > 0
+    assert spared["features"] == spared["train"] == 0
+    assert len(zips) == 4
+    assert len(set(zips)) == 1
 
 
 @pytest.mark.long
