@@ -14,9 +14,9 @@ from cpu_fallback.law._label import (
     accept_mask_moments,
     accept_remove_small,
 )
-from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, at_least, packed, unpack
+from cpu_fallback.twin._bits import AS_IT_IS, TURNED, WORD, at_least, ones, packed, unpack
 from cpu_fallback.twin._jit import compiled, inner
-from cpu_fallback.twin._runs import components_of, runs_of
+from cpu_fallback.twin._runs import components_of, edges_of, first_runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,14 +31,14 @@ def label(
     accept_label(mask, connectivity, at)
     width = mask.shape[2]
     bits = _bits_of(mask)
-    first, edges = runs_of(bits, width)
-    number, count = components_of(bits, first, edges, mask.shape, connectivity)
+    first = first_runs(bits)
+    number, count = components_of(bits, first, mask.shape[1], connectivity)
     if at is not None:
         found = np.zeros(at.size, np.int32)
-        _find(at, width, first, edges, number, found)
+        _find(at, width, bits, first, number, found)
         return found, int(count)
     labels = np.zeros(mask.shape, np.int32)
-    _paint(first, edges, number, labels.reshape(-1, width))
+    _paint(first, edges_of(bits, width, first), number, labels.reshape(-1, width))
     return labels, int(count)
 
 
@@ -47,8 +47,9 @@ def hysteresis(p: NDArray[np.uint16], /, *, weak: int, strong: int) -> NDArray[n
     accept_hysteresis(p, weak, strong)
     rows = p.reshape(-1, p.shape[2])
     bits = at_least(rows, np.uint16(weak))
-    first, edges = runs_of(bits, p.shape[2])
-    number, count = components_of(bits, first, edges, p.shape, 26)
+    first = first_runs(bits)
+    number, count = components_of(bits, first, p.shape[1], 26)
+    edges = edges_of(bits, p.shape[2], first)
     keep = np.zeros(count + 1, np.bool_)
     _anchor(rows, np.uint16(strong), first, edges, number, keep)
     _clear(first, edges, number, keep, bits)
@@ -60,8 +61,9 @@ def remove_small(mask: NDArray[np.bool_], /, *, min_size: int, connectivity: int
     """Twin of law.remove_small."""
     accept_remove_small(mask, min_size, connectivity)
     bits = _bits_of(mask)
-    first, edges = runs_of(bits, mask.shape[2])
-    number, count = components_of(bits, first, edges, mask.shape, connectivity)
+    first = first_runs(bits)
+    number, count = components_of(bits, first, mask.shape[1], connectivity)
+    edges = edges_of(bits, mask.shape[2], first)
     # Compared here: a huge min_size need not fit in 64 bits.
     _clear(first, edges, number, _sizes_of(edges, number, count) >= min_size, bits)
     del first, edges, number  # a third of the mask's bytes
@@ -80,8 +82,9 @@ def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np
     """Twin of law.mask_moments."""
     accept_mask_moments(mask, connectivity)
     bits = _bits_of(mask)
-    first, edges = runs_of(bits, mask.shape[2])
-    number, count = components_of(bits, first, edges, mask.shape, connectivity)
+    first = first_runs(bits)
+    number, count = components_of(bits, first, mask.shape[1], connectivity)
+    edges = edges_of(bits, mask.shape[2], first)
     result = np.zeros((count, MOMENTS), np.int64)
     _sum_runs(first, edges, number, mask.shape[0], mask.shape[1], result)
     return result
@@ -109,24 +112,32 @@ def _paint(first: NDArray[np.int64], edges: Edges, number: NDArray[np.int32], la
 def _find(
     at: NDArray[np.int64],
     width: int,
+    bits: NDArray[np.uint64],
     first: NDArray[np.int64],
-    edges: Edges,
     number: NDArray[np.int32],
     found: NDArray[np.int32],
 ) -> None:
-    row, start, before, run = np.int64(0), np.int64(0), np.int64(width), np.int64(0)
+    one, length = np.uint64(1), np.int64(WORD)
+    row, start, word, run = np.int64(0), np.int64(0), np.int64(0), first[0] - 1  # `run`: the last before `word`
     for i in range(at.size):
         x = at[i] - start
-        if x < before or x >= width:  # another row, or further back in it: most ask in ascending order
+        if x < length * word or x >= width:  # another row, or further back in it: most ask in ascending order
             row = at[i] // width
-            start, run = row * width, first[row]
+            start, word, run = row * width, np.int64(0), first[row] - 1
             x = at[i] - start
-        before = x
-        # The last run of the row that starts at x or before lies before `run`.
-        while run < first[row + 1] and edges[2 * run] <= x:
-            run += 1
-        if run > first[row] and x < edges[2 * run - 1]:
-            found[i] = number[run - 1]
+        while length * (word + 1) <= x:
+            run += np.int64(ones(_starts(bits, row, word)))
+            word += 1
+        here = one << np.uint64(x - length * word)
+        if bits[row, word] & here:
+            found[i] = number[run + np.int64(ones(_starts(bits, row, word) & (here | here - one)))]
+
+
+@inner
+def _starts(bits: NDArray[np.uint64], row: int, word: int) -> np.uint64:
+    """Return the bits of a word with which a run begins."""
+    before = bits[row, word - 1] >> np.uint64(WORD - 1) if word else np.uint64(0)
+    return bits[row, word] & ~(bits[row, word] << np.uint64(1) | before)
 
 
 @compiled

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cpu_fallback.twin._bits import count_runs, find_runs
+from cpu_fallback.twin._bits import count_runs, find_runs, ones
 from cpu_fallback.twin._jit import compiled, inner
 
 if TYPE_CHECKING:
@@ -16,29 +16,33 @@ if TYPE_CHECKING:
     """Where each run begins and where it has ended: uint16, or int32 of longer rows."""
 
 
-def runs_of(bits: NDArray[np.uint64], width: int) -> tuple[NDArray[np.int64], Edges]:
-    """Return the first run of each row of a mask (last: how many there are), and the ends of the runs."""
+def first_runs(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the first run of each row of a mask; last: how many there are."""
     first = np.zeros(len(bits) + 1, np.int64)
     count_runs(bits, first)
+    return first
+
+
+def edges_of(bits: NDArray[np.uint64], width: int, first: NDArray[np.int64]) -> Edges:
+    """Return the ends of the runs."""
     edges = np.empty(2 * int(first[-1]), np.uint16 if width < 2**16 else np.int32)
     find_runs(bits, width, first, edges)
-    return first, edges
+    return edges
 
 
 def components_of(
-    bits: NDArray[np.uint64], first: NDArray[np.int64], edges: Edges, shape: tuple[int, ...], connectivity: int
+    bits: NDArray[np.uint64], first: NDArray[np.int64], height: int, connectivity: int
 ) -> tuple[NDArray[np.int32], int]:
-    """Return the component of each run, from 1, and the number of components."""
+    """Return the component of each run, from 1, and the number of components; a plane has `height` rows."""
     number = np.empty(int(first[-1]), np.int32)
-    news = np.zeros((3, shape[1] * bits.shape[1]), np.uint64)
-    return number, _components(bits, first, edges, number, shape[1], connectivity == 26, news)
+    news = np.zeros((3, height * bits.shape[1]), np.uint64)
+    return number, _components(bits, first, number, height, connectivity == 26, news)
 
 
 @compiled
 def _components(
     bits: NDArray[np.uint64],
     first: NDArray[np.int64],
-    edges: Edges,
     parent: NDArray[np.int32],
     height: int,
     corners: bool,
@@ -48,7 +52,6 @@ def _components(
     runs = parent.size
     for i in range(runs):
         parent[i] = i
-    reach = 1 if corners else 0
     words = bits.reshape(-1)
     length = bits.shape[1]
     for z in range(bits.shape[0] // height):
@@ -59,16 +62,16 @@ def _components(
             if first[r] == first[r + 1]:
                 continue
             if y > 0:
-                _join(first, edges, parent, r, r - 1, reach)
+                _join(bits, first, parent, r, r - 1, corners)
             if z > 0:
                 here = slice((y - 1) * length, y * length)
                 edge = y == 0 or y == height - 1
                 if corners and y > 0 and (edge or _any(news[0, here])):
-                    _join(first, edges, parent, r, r - height - 1, reach)
+                    _join(bits, first, parent, r, r - height - 1, corners)
                 if edge or _any(news[1, here]):
-                    _join(first, edges, parent, r, r - height, reach)
+                    _join(bits, first, parent, r, r - height, corners)
                 if corners and y < height - 1 and (edge or _any(news[2, here])):
-                    _join(first, edges, parent, r, r - height + 1, reach)
+                    _join(bits, first, parent, r, r - height + 1, corners)
     count = 0
     for i in range(runs):
         # A parent is no greater than its child: its number is there already.
@@ -138,16 +141,27 @@ def _bare(runs: np.uint64, marks: np.uint64) -> np.uint64:
 
 
 @inner
-def _join(first: NDArray[np.int64], edges: Edges, parent: NDArray[np.int32], row: int, other: int, reach: int) -> None:
-    j, last = first[other], first[other + 1]
-    for i in range(first[row], first[row + 1]):
-        low, high = np.int64(edges[2 * i]) - reach, np.int64(edges[2 * i + 1]) + reach
-        while j < last and edges[2 * j + 1] <= low:
-            j += 1
-        k = j
-        while k < last and edges[2 * k] < high:
-            _unite(parent, i, k)
-            k += 1
+def _join(
+    bits: NDArray[np.uint64], first: NDArray[np.int64], parent: NDArray[np.int32], row: int, other: int, corners: bool
+) -> None:
+    """Unite the runs of two rows that touch: a bit for each pair of them; how many begin up to it, tells which."""
+    one = np.uint64(1)
+    i, k = first[row] - 1, first[other] - 1  # the runs before the word
+    last, last_there = np.uint64(0), np.uint64(0)
+    for j in range(bits.shape[1]):
+        here, there = bits[row, j], bits[other, j]
+        left, left_there = here << one | last, there << one | last_there
+        last, last_there = here >> np.uint64(63), there >> np.uint64(63)
+        starts, starts_there = here & ~left, there & ~left_there
+        pairs = here & there & ~(left & left_there)  # where both have begun
+        if corners:  # where one begins behind the other's end
+            pairs |= left & ~here & starts_there | starts & left_there & ~there
+        while pairs:
+            upto = pairs ^ (pairs - one)  # to the lowest of them
+            _unite(parent, i + np.int64(ones(starts & upto)), k + np.int64(ones(starts_there & upto)))
+            pairs &= pairs - one
+        i += np.int64(ones(starts))
+        k += np.int64(ones(starts_there))
 
 
 @inner
