@@ -28,8 +28,8 @@ def volume(kernel: str, array: NDArray, *dtypes: DTypeLike) -> None:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{kernel}: expected a NumPy array, got {type(array).__name__}")
-    names = " or ".join(np.dtype(d).name for d in dtypes)
-    if array.dtype not in [np.dtype(d) for d in dtypes]:
+    if array.dtype not in dtypes:
+        names = " or ".join(np.dtype(d).name for d in dtypes)
         raise TypeError(f"{kernel}: expected dtype {names}, got {array.dtype.name}")
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"{kernel}: expected a non-empty (z, y, x) array, got shape {array.shape}")

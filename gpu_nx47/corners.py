@@ -120,10 +120,12 @@ def _eighths(code: int) -> int:
 
 
 _EIGHTHS: Final = np.array([_eighths(code) for code in range(CODES)])
-_CUBES: Final = [
-    [sum(3**k * (1 + v - o) for k, v, o in zip((2, 1, 0), near, own, strict=True)) for near in _VOXELS]
-    for own in _VOXELS
-]
+_CUBES: Final = np.array(
+    [
+        [sum(3**k * (1 + v - o) for k, v, o in zip((2, 1, 0), near, own, strict=True)) for near in _VOXELS]
+        for own in _VOXELS
+    ]
+)
 """Where in the 27 voxels around one lie those of the corner that sees it as bit 0, 1 ...: in the order of bits."""
 _BITS: Final = np.arange(8, dtype=np.uint8)[:, None]
 _SOME: Final = 4096
@@ -160,9 +162,7 @@ def _changes_at(mask: NDArray[np.bool_], differ: NDArray[np.bool_], index: NDArr
     (z, z_in), (y, y_in), (x, x_in) = around
     there, inside = ((z * mask.shape[1] + y) * mask.shape[2] + x).reshape(27, -1), (z_in & y_in & x_in).reshape(27, -1)
     before, change = ((m.reshape(-1)[there] & inside).view(np.uint8) for m in (mask, differ))
-    total = np.zeros(len(index), np.int64)
-    for bit, cube in enumerate(_CUBES):
-        was, turned = (np.bitwise_or.reduce(m[cube] << _BITS) for m in (before, change))
-        own = turned & np.uint8((1 << bit) - 1) == 0
-        total += np.where(own, _EIGHTHS[was ^ turned] - _EIGHTHS[was], 0)
-    return total
+    was, turned = (np.bitwise_or.reduce(m[_CUBES] << _BITS, axis=1) for m in (before, change))
+    own = turned & ((1 << _BITS) - 1) == 0
+    changes: NDArray[np.int64] = np.where(own, _EIGHTHS[was ^ turned] - _EIGHTHS[was], 0).sum(axis=0)
+    return changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,12 +44,12 @@ def materials_by_class(counts: NDArray[np.int64], frame: int) -> dict[str, int]:
     }
 
 
-def patterns(moments: NDArray[np.int64]) -> int:
-    """Return how many coarse shapes occur at least twice among components.
+def patterns(masks: Sequence[NDArray[np.int64]]) -> list[int]:
+    """Return how many coarse shapes occur at least twice among the components of a mask, for each of some masks.
 
     Parameters
     ----------
-    moments : numpy.ndarray of int64, shape (components, 11)
+    masks : sequence of numpy.ndarray of int64, shape (components, 11)
         From the kernel `mask_moments`.
 
     Notes
@@ -56,8 +57,7 @@ def patterns(moments: NDArray[np.int64]) -> int:
     A shape is (orientation, thickness, size): the nearest of 13 directions to the normal (the eigenvector of the
     smallest second moment), thickness 2 volume / exposed faces in powers of two, size in powers of four.
     """
-    if len(moments) == 0:
-        return 0
+    moments = np.concatenate(masks)
     n = moments[:, 0].astype(np.float64)
     mean = moments[:, 1:4] / n[:, None]
     second = moments[:, 4:10] / n[:, None]
@@ -75,8 +75,9 @@ def patterns(moments: NDArray[np.int64]) -> int:
     orientation = np.argmax(np.round(np.stack(match), 9), axis=0)
     thickness = [int(2 * v * 4 / max(1, f)).bit_length() for v, f in moments[:, [0, 10]].tolist()]
     size = [(int(v).bit_length() + 1) // 2 for v in moments[:, 0].tolist()]
-    bins = Counter(zip(orientation.tolist(), thickness, size, strict=True))
-    return sum(count >= 2 for count in bins.values())
+    shapes = list(zip(orientation.tolist(), thickness, size, strict=True))
+    ends = itertools.accumulate(map(len, masks), initial=0)
+    return [sum(count >= 2 for count in Counter(shapes[start:end]).values()) for start, end in itertools.pairwise(ends)]
 
 
 def _smallest_eigenvector(

@@ -91,7 +91,7 @@ def volume_counters(
             solved.scene.grey_counts, volume.grey.size - volume.box.voxels
         ),
         "largest_component": int(moments[:, 0].max()) if len(moments) else 0,
-        "patterns_detected": counters.patterns(moments),
+        "patterns_detected": counters.patterns([moments])[0],
         "golden_before_cleaning": sum(counts["golden_active"]) if solved.null.tallies else None,
         **best,
         "unknown_discoveries": unknown,

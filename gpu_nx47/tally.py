@@ -26,6 +26,8 @@ CORNERED_FROM: Final = 16
 """Shortest axis that has corners to compare; two thirds of a surrogate belong to one."""
 Masks = Callable[["NDArray[np.uint16]"], "tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]"]
 """From a probability cube to its hysteresis, calibrated and final mask."""
+Parts = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"]
+"""Moments of a cube's components: before cleaning, of the final mask, and of what is golden in it."""
 
 
 class Neural(Protocol):
@@ -114,7 +116,7 @@ def family(
     bends = list(each(lambda fake: anomalies.bends(engine, fake.probability), fakes))
     usual = anomalies.usual(bends_counts(bends, sizes))
 
-    def count(number: int) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
+    def count(number: int) -> tuple[dict[str, NDArray[np.int64]], Parts]:
         fake = fakes[number]
         unknown = None if rare is None or fake.cells is None else rare[fake.cells]
         found = _found(fake.probability, masks, golden, unknown)
@@ -130,7 +132,7 @@ def family(
 
     scaled, cubes = zip(*each(count, range(len(fakes))), strict=True)
     table = {name: np.stack([one[name] for one in scaled]) for name in scaled[0]}
-    return Tally(strata(fakes[0].probability.shape), table, _joined(cubes), [fake.edges for fake in fakes])
+    return Tally(strata(fakes[0].probability.shape), table, _counted(cubes), [fake.edges for fake in fakes])
 
 
 def bends_counts(bends: Sequence[NDArray[np.int16]], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -143,9 +145,7 @@ def bends_counts(bends: Sequence[NDArray[np.int16]], sizes: NDArray[np.int64]) -
     first = np.empty(bends[0].shape, np.int32)
     for stratum, index in pieces(first.shape):
         first[index] = stratum * 65_536 + 32_768
-    counts = np.zeros((4, 65_536), np.int64)
-    for bend in bends:
-        counts += np.bincount((first + bend).reshape(-1), minlength=counts.size).reshape(counts.shape)
+    counts = np.bincount((first + np.stack(bends)).reshape(-1), minlength=4 * 65_536).reshape(4, 65_536)
     weights = sizes * WEIGHT // np.maximum(1, counts.sum(axis=1))
     found: NDArray[np.int64] = (weights[:, None] * counts).sum(axis=0)
     return found
@@ -182,10 +182,10 @@ def corner_cubes(
 ) -> Mapping[str, Sequence[int]]:
     """Count per cube at the corners of the volume, in cubes of the size of a surrogate's corner."""
 
-    def count(place: tuple[slice, ...]) -> dict[str, int]:
+    def count(place: tuple[slice, ...]) -> Parts:
         return count_cube(engine, np.ascontiguousarray(probability[place]), masks, golden)
 
-    return _joined(list(each(count, _cubes(probability.shape, shape))))
+    return _counted(each(count, _cubes(probability.shape, shape)))
 
 
 def _cubes(whole: Sequence[int], surrogate: Sequence[int]) -> list[tuple[slice, ...]]:
@@ -197,8 +197,8 @@ def _cubes(whole: Sequence[int], surrogate: Sequence[int]) -> list[tuple[slice, 
     return list(itertools.product(*axes))
 
 
-def count_cube(engine: Engine, probability: NDArray[np.uint16], masks: Masks, golden: int) -> dict[str, int]:
-    """Return the counters per cube of one cube, segmented on its own."""
+def count_cube(engine: Engine, probability: NDArray[np.uint16], masks: Masks, golden: int) -> Parts:
+    """Return the components of one cube, segmented on its own."""
     anchored, calibrated, final = masks(probability)
     meter = engine.backend
 
@@ -209,20 +209,20 @@ def count_cube(engine: Engine, probability: NDArray[np.uint16], masks: Masks, go
 
         return rescue.whole(meter, "a cube's components", work)
 
-    cleaned = components(final)
-    golden_parts = components(final & (probability > golden))
+    return components(anchored | calibrated), components(final), components(final & (probability > golden))
+
+
+def _counted(cubes: Iterable[Parts]) -> dict[str, list[int]]:
+    """Return the counters per cube of some cubes."""
+    before, cleaned, golden = zip(*cubes, strict=True)
     return {
-        "materials_before_cleaning": len(components(anchored | calibrated)),
-        "materials_detected": len(cleaned),
+        "materials_before_cleaning": list(map(len, before)),
+        "materials_detected": list(map(len, cleaned)),
         "patterns_detected": counters.patterns(cleaned),
-        "largest_component": _largest(cleaned),
-        "golden_largest_cluster": _largest(golden_parts),
+        "largest_component": list(map(_largest, cleaned)),
+        "golden_largest_cluster": list(map(_largest, golden)),
     }
 
 
 def _largest(moments: NDArray[np.int64]) -> int:
     return int(moments[:, 0].max()) if len(moments) else 0
-
-
-def _joined(counted: Sequence[dict[str, int]]) -> dict[str, list[int]]:
-    return {name: [one[name] for one in counted] for name in counted[0]}

@@ -28,14 +28,16 @@ def blocks(shape, *boxes):
 def test_a_shape_seen_twice_is_one_pattern():
     plate, rod = (2, 12, 12), (12, 2, 2)
     one = blocks((40, 40, 40), ((1, 1, 1), plate))
-    assert counters.patterns(moments_of(one)) == 0
+    assert counters.patterns([moments_of(one)]) == [0]
     two = blocks((40, 40, 40), ((1, 1, 1), plate), ((20, 20, 20), plate))
-    assert counters.patterns(moments_of(two)) == 1
+    assert counters.patterns([moments_of(two)]) == [1]
     turned = blocks((40, 40, 40), ((1, 1, 1), plate), ((20, 1, 20), (12, 2, 12)))
-    assert counters.patterns(moments_of(turned)) == 0, "another orientation is another shape"
+    assert counters.patterns([moments_of(turned)]) == [0], "another orientation is another shape"
     four = two | blocks((40, 40, 40), ((5, 30, 5), rod), ((20, 5, 5), rod))
-    assert counters.patterns(moments_of(four)) == 2
-    assert counters.patterns(moments_of(np.zeros((4, 4, 4), bool))) == 0
+    assert counters.patterns([moments_of(four)]) == [2]
+    nothing = np.zeros((4, 4, 4), bool)
+    assert counters.patterns([moments_of(nothing)]) == [0]
+    assert counters.patterns([moments_of(mask) for mask in (two, nothing, one, four)]) == [1, 0, 0, 2]
 
 
 def test_materials_by_class_adds_up_to_the_volume():
