@@ -134,7 +134,7 @@ def _sum(grey: NDArray[np.uint8], draws: list[list[int]], turns: tuple[Any, ...]
         lengths, ways = ([of[axes.index(a)] for a in range(3)] for of in (shape, steps))
         piece = grey
         for axis, (first, length) in enumerate(zip(start, lengths, strict=True)):
-            piece = _run(piece, axis, _places(first, length, grey.shape[axis]))
+            piece = _run(piece, axis, first, length)
         piece = _copied(piece[:: ways[0], :: ways[1]])
         if (axes, ways[2]) not in sums:
             sums[axes, ways[2]] = np.zeros(lengths, np.int16)
@@ -149,14 +149,6 @@ def _sum(grey: NDArray[np.uint8], draws: list[list[int]], turns: tuple[Any, ...]
     return result
 
 
-def _places(draw: int, length: int, whole: int) -> NDArray[np.int64]:
-    """Return which places of an axis of `whole` voxels a piece of `length` takes."""
-    if whole >= length + PLACES:
-        return draw % (whole - length + 1) + np.arange(length)
-    fold = np.concatenate([np.arange(whole), np.arange(whole)[::-1]])
-    return fold[(draw % len(fold) + np.arange(length)) % len(fold)]
-
-
 def _turns(shape: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the turns that exchange long axes only."""
     return tuple(
@@ -166,15 +158,20 @@ def _turns(shape: tuple[int, ...]) -> tuple[Any, ...]:
     )
 
 
-def _run(array: NDArray[np.uint8], axis: int, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the places `index` of an axis: a view where they follow one another, which most pieces do."""
-    step = int(index[1] - index[0]) if len(index) > 1 else 1
-    if step == 0 or index[-1] - index[0] != step * (len(index) - 1):
+def _run(array: NDArray[np.uint8], axis: int, draw: int, length: int) -> NDArray[np.uint8]:
+    """Return `length` places of an axis, drawn; a view where they follow one another, which most do."""
+    whole = array.shape[axis]
+    before = (slice(None),) * axis
+    if whole >= length + PLACES:
+        start = draw % (whole - length + 1)
+        return array[(*before, slice(start, start + length))]
+    fold = np.concatenate([np.arange(whole), np.arange(whole)[::-1]])
+    index = fold[(draw % len(fold) + np.arange(length)) % len(fold)]
+    step = int(index[1] - index[0]) if length > 1 else 1
+    if step == 0 or index[-1] - index[0] != step * (length - 1):
         return array.take(index, axis=axis)
     stop = int(index[-1]) + step
-    whole = [slice(None)] * 3
-    whole[axis] = slice(int(index[0]), None if stop < 0 else stop, step)
-    return array[tuple(whole)]
+    return array[(*before, slice(int(index[0]), None if stop < 0 else stop, step))]
 
 
 def _copied(piece: NDArray[np.uint8]) -> NDArray[np.uint8]:
