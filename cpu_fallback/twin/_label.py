@@ -86,7 +86,7 @@ def mask_moments(mask: NDArray[np.bool_], /, *, connectivity: int) -> NDArray[np
     number, count = components_of(bits, first, mask.shape[1], connectivity)
     edges = edges_of(bits, mask.shape[2], first)
     result = np.zeros((count, MOMENTS), np.int64)
-    _sum_runs(first, edges, number, mask.shape[0], mask.shape[1], result)
+    _sum_runs(bits, first, edges, number, mask.shape[1], result)
     return result
 
 
@@ -158,8 +158,7 @@ def _clear(
 @inner
 def _clear_run(row: NDArray[np.uint64], start: int, end: int) -> None:
     for j in range(start // WORD, (end - 1) // WORD + 1):
-        low, high = np.uint64(max(start - WORD * j, 0)), np.uint64(max(WORD * (j + 1) - end, 0))
-        row[j] &= ~(TURNED << low & TURNED >> high)
+        row[j] &= ~_part(j, start, end)
 
 
 @compiled
@@ -245,42 +244,34 @@ def _add_run(moments: NDArray[np.int64], z: int, y: int, start: int, end: int, f
 
 @compiled
 def _sum_runs(
+    bits: NDArray[np.uint64],
     first: NDArray[np.int64],
     edges: Edges,
     number: NDArray[np.int32],
-    depth: int,
     height: int,
     result: NDArray[np.int64],
 ) -> None:
-    for z in range(depth):
-        for y in range(height):
-            r = z * height + y
-            for i in range(first[r], first[r + 1]):
-                start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
-                _add_run(result[number[i] - 1], z, y, start, end, 2 + 4 * (end - start))
-            if y > 0:
-                _cover(first, edges, number, r, r - 1, result)
-            if z > 0:
-                _cover(first, edges, number, r, r - height, result)
+    for r in range(bits.shape[0]):
+        z, y = r // height, r % height
+        for i in range(first[r], first[r + 1]):
+            start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
+            # Voxels that share a face are of one component, from which it hides both sides.
+            hidden = _shared(bits[r - 1], start, end) if y > 0 else np.int64(0)
+            hidden += _shared(bits[r - height], start, end) if z > 0 else np.int64(0)
+            _add_run(result[number[i] - 1], z, y, start, end, 2 + 4 * (end - start) - 2 * hidden)
 
 
 @inner
-def _cover(
-    first: NDArray[np.int64],
-    edges: Edges,
-    number: NDArray[np.int32],
-    row: int,
-    other: int,
-    result: NDArray[np.int64],
-) -> None:
-    """Take off the faces that two rows hide from each other: voxels that share one are of one component."""
-    i, j = first[row], first[other]
-    while i < first[row + 1] and j < first[other + 1]:
-        low, high = max(edges[2 * i], edges[2 * j]), min(edges[2 * i + 1], edges[2 * j + 1])
-        shared = np.int64(high) - np.int64(low)
-        if shared > 0:
-            result[number[i] - 1, 10] -= 2 * shared
-        if edges[2 * i + 1] < edges[2 * j + 1]:
-            i += 1
-        else:
-            j += 1
+def _shared(row: NDArray[np.uint64], start: int, end: int) -> np.int64:
+    """Return how many voxels a row has from `start` to `end`."""
+    found = np.int64(0)
+    for j in range(start // WORD, (end - 1) // WORD + 1):
+        found += np.int64(ones(row[j] & _part(j, start, end)))
+    return found
+
+
+@inner
+def _part(word: int, start: int, end: int) -> np.uint64:
+    """Return the bits of a word for the voxels of a row from `start` to `end`."""
+    low, high = np.uint64(max(start - WORD * word, 0)), np.uint64(max(WORD * (word + 1) - end, 0))
+    return TURNED << low & TURNED >> high
