@@ -56,6 +56,7 @@ def patterns(masks: Sequence[NDArray[np.int64]]) -> list[int]:
     -----
     A shape is (orientation, thickness, size): the nearest of 13 directions to the normal (the eigenvector of the
     smallest second moment), thickness 2 volume / exposed faces in powers of two, size in powers of four.
+    All masks at once, as a cube has a few components, for which NumPy's calls take longer than the sums.
     """
     moments = np.concatenate(masks)
     n = moments[:, 0].astype(np.float64)

@@ -255,7 +255,7 @@ def _sum_runs(
         z, y = r // height, r % height
         for i in range(first[r], first[r + 1]):
             start, end = np.int64(edges[2 * i]), np.int64(edges[2 * i + 1])
-            # Voxels that share a face are of one component, from which it hides both sides.
+            # Voxels that share a face are of one component: each hides a face of the other.
             hidden = _shared(bits[r - 1], start, end) if y > 0 else np.int64(0)
             hidden += _shared(bits[r - height], start, end) if z > 0 else np.int64(0)
             _add_run(result[number[i] - 1], z, y, start, end, 2 + 4 * (end - start) - 2 * hidden)
